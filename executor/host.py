@@ -1,0 +1,115 @@
+"""The two interfaces between whoever runs a flow and whoever runs its bodies.
+
+A *host* runs bodies: the worker's hub, the pool that stands for many of them, the inline host. It is
+told what to do by the verbs of :class:`Host` and says what happened by the verbs of
+:class:`Reports`. They correspond one to one to the messages of ``protocol.messages``, so a host may
+sit behind a socket or in the same thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from protocol.messages import (
+    UNLIMITED,
+    AttemptKey,
+    DefaultInput,
+    Digest,
+    ErrorReport,
+    Missing,
+    RunId,
+    StreamInput,
+)
+from protocol.values import Value
+
+Input: TypeAlias = Value | StreamInput | DefaultInput
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A body's code: ``payload`` is unpickled by the worker, or is ``Local`` to this process."""
+
+    digest: Digest
+    payload: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One evaluation of a body (``protocol.messages.Invoke`` before it is written to a wire).
+
+    ``pinned``: every invocation of the same (run, node) must go to one worker, which keeps the
+    node's state.
+    """
+
+    key: AttemptKey
+    code: Code
+    inputs: list[Input]
+    credit: int = UNLIMITED
+    send_chunks: bool = True
+    final_is_read: bool = True
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLoss:
+    """How a worker process ended that we did not tell to end.
+
+    ``status`` is the exit code, or minus the signal's number; None if the worker never came up or
+    its status could not be had. ``charged`` tells whether the attempt was being stepped when it
+    happened (only that one may have caused it).
+    """
+
+    worker: int
+    pid: int
+    status: int | None
+    charged: bool
+
+
+class Host(Protocol):
+    """Runs bodies. No verb blocks; verbs about an attempt that has ended are ignored."""
+
+    def invoke(self, invocation: Invocation) -> None: ...
+
+    def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None: ...
+
+    def end_stream(self, key: AttemptKey, port: int, count: int) -> None: ...
+
+    def produce(self, key: AttemptKey, upto: int) -> None: ...
+
+    def throw_cancel(self, key: AttemptKey) -> None: ...
+
+    def cancel(self, key: AttemptKey) -> None: ...
+
+    def release(self, run: RunId) -> None: ...
+
+
+class Reports(Protocol):
+    """Hears from a host. Exactly one of the last four verbs ends an attempt, and nothing follows."""
+
+    def chunks(
+        self, key: AttemptKey, first: int, count: int, width: int, values: list[Value]
+    ) -> None: ...
+
+    def read(self, key: AttemptKey, port: int, upto: int) -> None: ...
+
+    def wait(self, key: AttemptKey, port: int, chunk: int) -> None: ...
+
+    def cancel_stream(self, key: AttemptKey, port: int) -> None: ...
+
+    def completed(
+        self,
+        key: AttemptKey,
+        emitted: int,
+        seconds: float,
+        outputs: list[Value],
+        missing: Missing | None,
+    ) -> None: ...
+
+    def failed(
+        self, key: AttemptKey, emitted: int, seconds: float, error: ErrorReport, cause: Value | None
+    ) -> None: ...
+
+    def cancelled(self, key: AttemptKey) -> None: ...
+
+    def lost(self, key: AttemptKey, loss: WorkerLoss) -> None: ...

@@ -1,0 +1,128 @@
+"""A planned flow as plain data: all that a coordinator needs to run it, and nothing else.
+
+A :class:`FlowSpec` holds no Python object of the user's: names, ports, edges with their delays, options,
+and code and constants as opaque serialized values. ``msgspec.msgpack`` encodes and decodes it, so it may
+run where it was made or be sent to a coordinator elsewhere.
+
+Code and constants that only inline nodes use stay in the process that made the flow: their payload is
+None and the objects travel beside the spec, in :class:`Locals`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
+
+from protocol.messages import Digest
+
+Placement: TypeAlias = Literal["process", "inline"]
+Kind: TypeAlias = Literal["mono", "stream", "map"]
+Payload: TypeAlias = bytes | tuple[bytes, ...]
+
+
+class EdgeInput(Struct, frozen=True, tag="edge"):
+    """The port reads output ``output`` of node ``producer``, ``delay`` generations behind it.
+
+    Run n of the consumer reads generation ``n - delay``; while that is negative, the default.
+    ``window``: how many chunks the producer may be ahead of this reader (run level 1 only).
+    """
+
+    producer: int
+    output: int
+    delay: int
+    window: int
+
+
+class ConstantInput(Struct, frozen=True, tag="constant"):
+    """The port reads a constant, the same in every generation."""
+
+    constant: int
+
+
+class ParameterInput(Struct, frozen=True, tag="parameter"):
+    """The port reads a value given when the flow is run."""
+
+    parameter: str
+
+
+class Unconnected(Struct, frozen=True, tag="default"):
+    """The port takes its parameter's default in every run."""
+
+
+InputSpec: TypeAlias = EdgeInput | ConstantInput | ParameterInput | Unconnected
+
+
+class PortSpec(Struct, frozen=True):
+    name: str
+    run_level: int
+    input: InputSpec
+
+
+class NodeSpec(Struct, frozen=True):
+    """One node. Its place in ``FlowSpec.nodes`` is its number: the order of creation.
+
+    ``kind``: ``mono`` returns once; ``stream`` yields chunks; ``map`` has no run of its own, it applies
+    its code to each chunk of its first port, which is a stream, with the other ports' values beside it,
+    at most ``ahead`` elements at a time, and emits the results as chunks in order.
+
+    ``needed_outputs``: every result must have at least so many outputs, because that many are read.
+    ``place``: where it was written, ``file:line``. ``hidden``: made by the builder, not by the user.
+    ``pinned``: it keeps state between its runs, so all of them go to one worker.
+    """
+
+    name: str
+    kind: Kind
+    code: Digest
+    ports: tuple[PortSpec, ...]
+    placement: Placement
+    place: str
+    needed_outputs: int = 1
+    multiple_outputs: bool = False
+    drain: bool = True
+    pinned: bool = False
+    hidden: bool = False
+    ahead: int = 0
+
+
+class CodeSpec(Struct, frozen=True):
+    """A body's code, by digest of ``payload``; None where it stays in this process."""
+
+    digest: Digest
+    payload: Payload | None
+
+
+class ConstantSpec(Struct, frozen=True):
+    """``node`` and ``port`` tell where it is used; ``payload`` is None where it stays here."""
+
+    node: int
+    port: int
+    payload: Payload | None
+
+
+class ParameterSpec(Struct, frozen=True):
+    """A value given at run time. ``required``: it has no default."""
+
+    name: str
+    required: bool
+    payload: Payload | None
+
+
+class FlowSpec(Struct, frozen=True):
+    nodes: tuple[NodeSpec, ...]
+    codes: tuple[CodeSpec, ...]
+    constants: tuple[ConstantSpec, ...]
+    parameters: tuple[ParameterSpec, ...]
+
+
+@dataclass(slots=True)
+class Locals:
+    """What of a flow stays in the process that made it: objects, by the place their spec has.
+
+    ``codes`` maps a digest to the payload object that ``executor.code`` would otherwise unpickle.
+    """
+
+    codes: dict[Digest, Any] = field(default_factory=dict)
+    constants: dict[int, object] = field(default_factory=dict)
+    parameters: dict[str, object] = field(default_factory=dict)

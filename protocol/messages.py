@@ -1,0 +1,265 @@
+"""Every message between a coordinator and its workers: one tagged union per direction.
+
+A message is a frozen array on the wire, ``[tag, field, ...]``; one that does not decode strictly is
+a protocol error of the peer that sent it. Values are never part of a message's own bytes unless they
+are small: a larger one is a :class:`FrameSpan`, which points at payload frames of the envelope
+(``protocol.framing``).
+
+Words: an *attempt* is one try of one run of a node (``AttemptKey``); chunks of a stream are counted
+from 0; ``upto`` fields are cumulative counts, so a message lost or repeated says nothing false.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, NewType, TypeAlias
+
+from msgspec import Struct
+
+RunId = NewType("RunId", int)
+NodeId = NewType("NodeId", int)
+Digest = NewType("Digest", bytes)
+
+PROTOCOL_VERSION: Final = 1
+WHOLE: Final = -1
+"""The ``element`` of an attempt that is not one element of a parallel map."""
+UNLIMITED: Final = 2**62
+"""The credit of a producer that nobody's reading holds back."""
+
+
+class AttemptKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Names one attempt; whatever carries another key than the one expected is dropped."""
+
+    run: RunId
+    node: NodeId
+    generation: int
+    element: int = WHOLE
+    attempt: int = 0
+
+
+class FrameSpan(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
+    """A value in ``count`` payload frames of the same envelope, from frame ``first`` on."""
+
+    first: int
+    count: int
+
+
+class StreamInput(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
+    """The port receives a stream: its chunks follow as ``Deliver``, its end as ``EndStream``."""
+
+
+class DefaultInput(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
+    """The port takes its parameter's default."""
+
+
+WireValue: TypeAlias = bytes | FrameSpan
+WireInput: TypeAlias = bytes | FrameSpan | StreamInput | DefaultInput
+
+
+class Absence(enum.Enum):
+    """Why an attempt ended without a final value."""
+
+    NO_VALUE = "no value"  # nothing was accumulated
+    SKIP = "skip"  # the body asked that what depends on it be skipped
+
+
+class Missing(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The place of a final value that does not exist; ``reason`` is a sentence for the user."""
+
+    absence: Absence
+    reason: str = ""
+
+
+class Fault(enum.Enum):
+    """What an attempt failed at, which decides whose fault it is."""
+
+    BODY = "body"  # the body raised
+    CODE = "code"  # the code could not be loaded in the worker
+    INPUT = "input"  # an input could not be unpickled
+    OUTPUT = "output"  # a result or chunk could not be pickled
+    SHAPE = "shape"  # a result is not what the node's outputs ask for
+
+
+class ErrorReport(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An exception as text, which always survives the way between processes."""
+
+    fault: Fault
+    type_name: str
+    message: str
+    traceback: str
+
+
+# -- worker -> coordinator --------------------------------------------------------------------
+
+
+class Hello(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
+    """Worker -> coordinator, first: who it is. ``token`` proves that we started it."""
+
+    version: int
+    python: str
+    worker: int
+    pid: int
+    token: bytes
+
+
+class Chunk(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
+    """Worker -> coordinator: chunks ``first .. first+count-1`` exist.
+
+    ``values`` holds them row by row, ``width`` outputs each; it is empty if nobody reads them.
+    """
+
+    key: AttemptKey
+    first: int
+    count: int
+    width: int
+    values: list[WireValue]
+
+
+class Read(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
+    """Worker -> coordinator: the body has taken the first ``upto`` chunks of a port's stream.
+
+    This, not the delivery, is what barrier 1 counts.
+    """
+
+    key: AttemptKey
+    port: int
+    upto: int
+
+
+class Wait(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
+    """Worker -> coordinator: the body is suspended until ``chunk`` of ``port`` comes.
+
+    Void if that chunk, or the stream's end, was already sent.
+    """
+
+    key: AttemptKey
+    port: int
+    chunk: int
+
+
+class CancelStream(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):
+    """Worker -> coordinator: the body cancelled the stream it reads on ``port``."""
+
+    key: AttemptKey
+    port: int
+
+
+class Completed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):
+    """Worker -> coordinator: the attempt ended after ``emitted`` chunks and ``seconds`` of stepping.
+
+    ``outputs`` holds one value per output, or nothing where ``missing`` says why.
+    """
+
+    key: AttemptKey
+    emitted: int
+    seconds: float
+    outputs: list[WireValue]
+    missing: Missing | None = None
+
+
+class Failed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=7):
+    """Worker -> coordinator: the attempt ended by an exception.
+
+    ``cause`` is the exception itself; its sender has seen it survive a pickle round trip.
+    """
+
+    key: AttemptKey
+    emitted: int
+    seconds: float
+    error: ErrorReport
+    cause: WireValue | None = None
+
+
+class Cancelled(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
+    """Worker -> coordinator: answers ``Cancel``; the attempt holds nothing any more."""
+
+    key: AttemptKey
+
+
+class Goodbye(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
+    """Worker -> coordinator, last: answers ``Drain``; the process ends with status 0."""
+
+
+FromWorker: TypeAlias = (
+    Hello | Chunk | Read | Wait | CancelStream | Completed | Failed | Cancelled | Goodbye
+)
+
+
+# -- coordinator -> worker --------------------------------------------------------------------
+
+
+class Welcome(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
+    """Coordinator -> worker: answers ``Hello``; work may follow."""
+
+
+class Define(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
+    """Coordinator -> worker: a body's code, sent once before the first ``Invoke`` that names it."""
+
+    digest: Digest
+    payload: WireValue
+
+
+class Invoke(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
+    """Coordinator -> worker: run a body on these inputs, one per port.
+
+    A generator may emit up to ``credit`` chunks before it hears ``Produce``. ``send_chunks``: their
+    values are read by somebody. ``final_is_read``: so is the final value, however large.
+    """
+
+    key: AttemptKey
+    code: Digest
+    inputs: list[WireInput]
+    credit: int
+    send_chunks: bool
+    final_is_read: bool
+
+
+class Deliver(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
+    """Coordinator -> worker: chunks ``first ..`` of the stream on ``port``."""
+
+    key: AttemptKey
+    port: int
+    first: int
+    values: list[WireValue]
+
+
+class EndStream(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):
+    """Coordinator -> worker: the stream on ``port`` ends after ``count`` chunks."""
+
+    key: AttemptKey
+    port: int
+    count: int
+
+
+class Produce(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):
+    """Coordinator -> worker: the gate is open until ``upto`` chunks have been emitted in all."""
+
+    key: AttemptKey
+    upto: int
+
+
+class ThrowCancel(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=7):
+    """Coordinator -> worker: a reader cancelled; throw StreamCancelled at the generator's yield."""
+
+    key: AttemptKey
+
+
+class Cancel(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
+    """Coordinator -> worker: give the attempt up; close its body; answer ``Cancelled``."""
+
+    key: AttemptKey
+
+
+class Release(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
+    """Coordinator -> worker: the flow run is over; drop the node states kept for it."""
+
+    run: RunId
+
+
+class Drain(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=10):
+    """Coordinator -> worker: nothing more will come; answer ``Goodbye`` and end."""
+
+
+FromCoordinator: TypeAlias = (
+    Welcome | Define | Invoke | Deliver | EndStream | Produce | ThrowCancel | Cancel | Release | Drain
+)
