@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
 from types import coroutine
-from typing import Final, Generic, Protocol, TypeVar, final
+from typing import Final, Generic, TypeVar, final
 
 from greenlet import getcurrent
 
@@ -43,9 +44,12 @@ SKIP: Final = _Singleton("SKIP")
 """Returned by a body so that what depends on it is skipped in this generation."""
 
 
-class StreamPort(Protocol):
-    """What stands behind a handle: the received chunks of one stream, and the way to ask for more."""
+class StreamPort(ABC):
+    """What stands behind a handle: the chunks received of one stream, and the way to ask for more."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def take(self) -> object:
         """The next chunk, or ``NOT_READY``; StopIteration when the stream has ended.
 
@@ -53,6 +57,7 @@ class StreamPort(Protocol):
             RuntimeError: the run that the handle was given to has ended.
         """
 
+    @abstractmethod
     def cancel(self) -> None:
         """Closes the handle and tells the producer; repeating it changes nothing."""
 

@@ -97,6 +97,8 @@ class Reports(Protocol):
 
     def cancel_stream(self, key: AttemptKey, port: int) -> None: ...
 
+    def cancel_thrown(self, key: AttemptKey, merged: int) -> None: ...
+
     def completed(
         self,
         key: AttemptKey,

@@ -180,8 +180,28 @@ class Goodbye(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
     """Worker -> coordinator, last: answers ``Drain``; the process ends with status 0."""
 
 
+class CancelThrown(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=10):
+    """Worker -> coordinator: ``merged`` ``ThrowCancel`` were answered by one throw, and this is after it.
+
+    What the throw led to (a chunk, a wait) was reported before; an attempt that it ended reports its
+    end instead.
+    """
+
+    key: AttemptKey
+    merged: int
+
+
 FromWorker: TypeAlias = (
-    Hello | Chunk | Read | Wait | CancelStream | Completed | Failed | Cancelled | Goodbye
+    Hello
+    | Chunk
+    | Read
+    | Wait
+    | CancelStream
+    | Completed
+    | Failed
+    | Cancelled
+    | Goodbye
+    | CancelThrown
 )
 
 

@@ -1,0 +1,116 @@
+"""The final value of a generator: what its chunks add up to, made where the generator runs.
+
+SEMANTICS 42-44 and A5. Linear in the chunks: numbers are folded, strings and bytes are collected and
+joined once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from executor.code import Accumulate
+from protocol.messages import Absence, Missing
+
+UNREAD_LIMIT_BYTES: Final = 1 << 20
+"""Where nobody reads the final value and nobody asked for it, collecting stops here (A5)."""
+
+_SUMMABLE: Final = (int, float, str, bytes)
+_EMPTY: Final[dict[type, str | bytes]] = {str: "", bytes: b""}
+
+
+class Accumulator:
+    """Adds up the chunks of one run, each a tuple with one element per output."""
+
+    __slots__ = ("_columns", "_how", "_kept_bytes", "_limit_bytes", "_reason")
+
+    def __init__(self, how: Accumulate, *, is_read: bool) -> None:
+        self._how = how
+        self._columns: list[_Column] | None = None
+        self._reason = "the generator yielded no chunk"
+        self._kept_bytes = 0
+        self._limit_bytes = None if is_read or how is not None else UNREAD_LIMIT_BYTES
+
+    def add(self, chunk: tuple[object, ...]) -> None:
+        """Take one more chunk; what a folding function of the user's raises comes through."""
+        columns = self._columns
+        if columns is None:
+            if not self._reason.startswith("the generator yielded no"):
+                return
+            self._columns = columns = [_Column(self._how) for _ in chunk]
+        if len(columns) != len(chunk):
+            self._give_up(f"chunks of {len(columns)} and of {len(chunk)} outputs cannot be added")
+            return
+        for port, (column, element) in enumerate(zip(columns, chunk, strict=True)):
+            try:
+                self._kept_bytes += column.add(element)
+            except _NotSummableError as error:
+                self._give_up(f"output {port}: {error}")
+                return
+        if self._limit_bytes is not None and self._kept_bytes > self._limit_bytes:
+            self._give_up(
+                f"not kept: nothing reads it and it passed {self._limit_bytes} bytes; "
+                "give the node accumulate= to have it"
+            )
+
+    def final(self) -> tuple[object, ...] | Missing:
+        """The sum so far, one element per output, or why there is none."""
+        if self._columns is None:
+            return Missing(Absence.NO_VALUE, self._reason)
+        return tuple(column.total() for column in self._columns)
+
+    def _give_up(self, reason: str) -> None:
+        self._columns = None
+        self._reason = reason
+
+
+class _NotSummableError(Exception):
+    pass
+
+
+class _Column:
+    """One output's chunks."""
+
+    __slots__ = ("_how", "_parts", "_total", "_type")
+
+    def __init__(self, how: Accumulate) -> None:
+        self._how = how
+        self._type: type | None = None  # which of _SUMMABLE; None before the first chunk
+        self._total: Any = None
+        self._parts: list[Any] = []
+
+    def add(self, element: object) -> int:
+        """Returns how many bytes it keeps because of this element."""
+        if self._how is list:
+            self._parts.append(element)
+            return 0
+        if self._type is None:
+            self._type = _summable_type(element) or type(element)
+            self._total = element
+        elif self._how is not None:
+            self._total = self._how(self._total, element)  # type: ignore[call-arg]  # not list here
+            return 0
+        elif _summable_type(element) is not self._type:
+            raise _NotSummableError(
+                f"chunks of type {self._type.__name__} and {type(element).__name__} cannot be added; "
+                "set the final value with 'return' or 'raise StopAsyncIteration(value)', "
+                "or give the node accumulate="
+            )
+        elif self._type not in _EMPTY:
+            self._total += element
+            return 0
+        if self._type in _EMPTY and self._how is None:
+            self._parts.append(element)
+            return len(element)  # type: ignore[arg-type]  # str or bytes
+        return 0
+
+    def total(self) -> object:
+        if self._how is list:
+            return self._parts
+        if self._how is None and self._type in _EMPTY:
+            return _EMPTY[self._type].join(self._parts)
+        return self._total
+
+
+def _summable_type(element: object) -> type | None:
+    # In this order: a bool sums as int (rule 42).
+    return next((kind for kind in _SUMMABLE if isinstance(element, kind)), None)

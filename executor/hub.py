@@ -1,0 +1,517 @@
+"""Runs many bodies in one thread: the same code in every worker process and inline.
+
+Theory of operation. The hub is told by the verbs of ``executor.host.Host`` what to run and what came
+for whom; :meth:`Hub.step` advances one body that can go on by one step and says what happened by the
+verbs of ``Reports``. A body rests when it waits for a chunk (*blocked*) or when it has emitted all that
+its credit allows (*at the gate*); a resting body costs nothing and holds no slot. The hub itself
+never waits, opens no socket and reads no clock but the one that measures steps.
+
+    opened -> ready -> stepping -+-> ready           (chunk emitted, credit left)
+                ^                +-> at the gate     (chunk emitted, credit used up)
+                |                +-> blocked         (reads a stream that has nothing yet)
+                +--- resting <---+-> ended           (returned, raised, cancelled)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Final
+
+from executor.accumulation import Accumulator
+from executor.blueprint import BodyKind, Port
+from executor.body import NOT_READY, SKIP, Stream, StreamCancelled, StreamPort
+from executor.code import LoadedCode, load_code
+from executor.failure import describe
+from executor.host import Invocation, Reports
+from executor.life_cycle import NATURAL_END, Awaiting, Blocked, Body, Raised, Returned, Step, Yielded
+from protocol import serialization
+from protocol.messages import (
+    Absence,
+    AttemptKey,
+    DefaultInput,
+    Digest,
+    Fault,
+    Missing,
+    NodeId,
+    RunId,
+    StreamInput,
+)
+from protocol.values import Local, Value
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How values leave and enter a body: pickled, or by reference within one process."""
+
+    dumps: Callable[[object], Value]
+    loads: Callable[[Value], object]
+    dump_exception: Callable[[BaseException], Value | None]
+
+
+def _by_reference(value: Value) -> object:
+    return value.object if isinstance(value, Local) else serialization.loads(value)
+
+
+PICKLED: Final = Codec(serialization.dumps, serialization.loads, serialization.dump_exception)
+BY_REFERENCE: Final = Codec(Local, _by_reference, Local)
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+class Hub:
+    """A host of bodies (``executor.host.Host``); single-threaded.
+
+    ``mark`` is told which attempt is stepped, and None after it. ``flush`` is called when a body has
+    taken the last chunk it had, so that the acknowledgement does not wait until the body, which may
+    now compute for long, comes back. ``on_await`` is given a body's foreign awaitable and the way to
+    resume it; without it, awaiting anything but a stream is an error in the body.
+    """
+
+    def __init__(
+        self,
+        reports: Reports,
+        codec: Codec = PICKLED,
+        *,
+        mark: Callable[[AttemptKey | None], None] = _nothing,
+        flush: Callable[[], None] = _nothing,
+        on_await: Callable[[object, Resume], None] | None = None,
+    ) -> None:
+        self.reports = reports
+        self.codec = codec
+        self.flush = flush
+        self._mark = mark
+        self._on_await = on_await
+        self._attempts: dict[AttemptKey, _Attempt] = {}
+        self._ready: deque[_Attempt] = deque()
+        self._codes: dict[Digest, LoadedCode] = {}
+        self._states: dict[tuple[RunId, NodeId], Any] = {}
+
+    # -- verbs of Host --------------------------------------------------------------------------
+
+    def invoke(self, invocation: Invocation) -> None:
+        attempt = _Attempt(self, invocation)
+        self._attempts[invocation.key] = attempt
+        self._make_ready(attempt)
+
+    def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
+        attempt = self._attempts.get(key)
+        if attempt is not None and attempt.ports[port].receive(first, values):
+            self._wake(attempt, port)
+
+    def end_stream(self, key: AttemptKey, port: int, count: int) -> None:
+        attempt = self._attempts.get(key)
+        if attempt is not None:
+            attempt.ports[port].end = count
+            self._wake(attempt, port)
+
+    def produce(self, key: AttemptKey, upto: int) -> None:
+        attempt = self._attempts.get(key)
+        if attempt is not None and upto > attempt.credit:
+            attempt.credit = upto
+            if attempt.at_gate:
+                self._make_ready(attempt)
+
+    def throw_cancel(self, key: AttemptKey) -> None:
+        attempt = self._attempts.get(key)
+        if attempt is not None:
+            # Cancels that come before this one is thrown are merged into it (rule 58).
+            attempt.cancels_pending += 1
+            if attempt.at_gate:
+                self._make_ready(attempt)
+
+    def cancel(self, key: AttemptKey) -> None:
+        attempt = self._attempts.get(key)
+        if attempt is not None:
+            self._retire(attempt)
+            attempt.close()
+            self.reports.cancelled(key)
+
+    def release(self, run: RunId) -> None:
+        for key in [key for key in self._states if key[0] == run]:
+            del self._states[key]
+
+    # -- driving --------------------------------------------------------------------------------
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether some body can be advanced now."""
+        return bool(self._ready)
+
+    def step(self) -> bool:
+        """Advance one body that can go on by one step; False if there is none."""
+        while self._ready:
+            attempt = self._ready.popleft()
+            attempt.queued = False
+            if attempt.ended:
+                continue
+            self._advance(attempt)
+            return True
+        return False
+
+    def close(self) -> None:
+        """Close every body, so that its ``finally`` blocks run; reports nothing."""
+        for attempt in list(self._attempts.values()):
+            self._retire(attempt)
+            attempt.close()
+
+    # -- stepping -------------------------------------------------------------------------------
+
+    def _advance(self, attempt: _Attempt) -> None:
+        throws = attempt.cancels_pending if attempt.rests_at_yield else 0
+        self._mark(attempt.key)
+        started = perf_counter()
+        try:
+            outcome = self._next_step(attempt, throws)
+        finally:
+            attempt.seconds += perf_counter() - started
+            self._mark(None)
+        if outcome is None:
+            return
+        attempt.cancels_pending -= throws
+        self._settle(attempt, outcome)
+        if throws and not attempt.ended:
+            self.reports.cancel_thrown(attempt.key, throws)
+
+    def _next_step(self, attempt: _Attempt, throws: int) -> Step | None:
+        if attempt.body is None:
+            attempt.body = self._open(attempt)
+            if attempt.body is None:
+                return None
+        elif throws:
+            attempt.cancel_thrown = True
+            return attempt.body.throw(StreamCancelled("a reader cancelled the stream"))
+        return attempt.body.advance()
+
+    def _settle(self, attempt: _Attempt, outcome: Step) -> None:
+        match outcome:
+            case Yielded(chunk):
+                self._emit(attempt, chunk)
+            case Blocked(port):
+                assert isinstance(port, _Port)
+                attempt.waiting = port
+                self.reports.wait(attempt.key, port.index, port.taken)
+            case Awaiting(awaited):
+                self._await(attempt, awaited)
+            case Returned(value):
+                self._finish(attempt, value)
+            case Raised(error):
+                self._end_by(attempt, error)
+
+    def _await(self, attempt: _Attempt, awaited: object) -> None:
+        assert attempt.body is not None
+        if self._on_await is None:
+            refused = TypeError(
+                f"an 'async def' body awaited {awaited!r}; here it can await its streams only"
+            )
+            self._settle(attempt, attempt.body.throw(refused))
+            return
+        self._on_await(awaited, Resume(self, attempt))
+
+    def resume(self, attempt: _Attempt, sent: object, error: BaseException | None) -> None:
+        """Go on with a body whose foreign awaitable has come to its result."""
+        if attempt.ended or attempt.body is None:
+            return
+        body = attempt.body
+        self._settle(attempt, body.advance(sent) if error is None else body.throw(error))
+
+    def _open(self, attempt: _Attempt) -> Body | None:
+        """The body on its arguments, or None if it failed before it could run."""
+        invocation = attempt.invocation
+        fault = Fault.CODE
+        try:
+            code = attempt.code = self._load(invocation)
+            fault = Fault.INPUT
+            args, kwargs = attempt.arguments()
+            fault = Fault.BODY  # a class's __init__ is the user's
+            function = self._function(invocation, code)
+        except Exception as error:  # noqa: BLE001 - unpickling and __init__ run user code
+            self._fail(attempt, fault, error)
+            return None
+        shape = code.shape
+        if shape.kind is BodyKind.GENERATOR:
+            attempt.accumulator = Accumulator(code.accumulate, is_read=invocation.final_is_read)
+        return Body.open(
+            function,
+            args,
+            kwargs,
+            shape.kind,
+            is_async=shape.is_async,
+            reads_streams=bool(attempt.ports),
+        )
+
+    def _load(self, invocation: Invocation) -> LoadedCode:
+        code = self._codes.get(invocation.code.digest)
+        if code is None:
+            code = load_code(self.codec.loads(invocation.code.payload))
+            self._codes[invocation.code.digest] = code
+        return code
+
+    def _function(self, invocation: Invocation, code: LoadedCode) -> Callable[..., Any]:
+        if not code.shape.is_class:
+            return code.body
+        key = invocation.key
+        instance = self._states.get((key.run, key.node))
+        if instance is None:
+            instance = self._states[key.run, key.node] = _instance_of(code.body)
+        call: Callable[..., Any] = instance.call
+        return call
+
+    # -- what a step led to -----------------------------------------------------------------------
+
+    def _emit(self, attempt: _Attempt, chunk: object) -> None:
+        key = attempt.key
+        try:
+            outputs = _outputs(attempt.code, chunk, "yielded")
+            dumps = self.codec.dumps
+            values = [dumps(output) for output in outputs] if attempt.invocation.send_chunks else []
+        except Exception as error:  # noqa: BLE001 - pickling runs user code
+            self._fail(attempt, _fault_of(error), error)
+            return
+        try:
+            attempt.accumulator.add(outputs)
+        except Exception as error:  # noqa: BLE001 - accumulate= is the user's
+            self._fail(attempt, Fault.BODY, error)
+            return
+        self.reports.chunks(key, attempt.emitted, 1, len(outputs), values)
+        attempt.emitted += 1
+        if attempt.emitted < attempt.credit or attempt.cancels_pending:
+            self._make_ready(attempt)
+        else:
+            attempt.at_gate = True
+
+    def _finish(self, attempt: _Attempt, value: object) -> None:
+        try:
+            final = self._final(attempt, value)
+            missing = final if isinstance(final, Missing) else None
+            outputs = (
+                [] if isinstance(final, Missing) else [self.codec.dumps(output) for output in final]
+            )
+        except Exception as error:  # noqa: BLE001 - pickling runs user code
+            self._fail(attempt, _fault_of(error), error)
+            return
+        self._retire(attempt)
+        self.reports.completed(attempt.key, attempt.emitted, attempt.seconds, outputs, missing)
+
+    def _final(self, attempt: _Attempt, value: object) -> tuple[object, ...] | Missing:
+        if value is SKIP:
+            return Missing(Absence.SKIP)
+        if value is NATURAL_END:
+            return attempt.accumulator.final()
+        return _outputs(attempt.code, value, "returned")
+
+    def _end_by(self, attempt: _Attempt, error: BaseException) -> None:
+        if isinstance(error, StreamCancelled) and attempt.cancel_thrown:
+            # Rule 59a: not caught, so the run ends here and the cancel goes on upstream.
+            for port in attempt.ports.values():
+                port.cancel()
+            self._finish(attempt, NATURAL_END)
+        else:
+            self._fail(attempt, Fault.BODY, error)
+
+    def _fail(self, attempt: _Attempt, fault: Fault, error: BaseException) -> None:
+        self._retire(attempt)
+        attempt.close()
+        report, cause = describe(error, fault, self.codec.dump_exception)
+        self.reports.failed(attempt.key, attempt.emitted, attempt.seconds, report, cause)
+
+    # -- bookkeeping ------------------------------------------------------------------------------
+
+    def _make_ready(self, attempt: _Attempt) -> None:
+        attempt.at_gate = False
+        attempt.waiting = None
+        if not attempt.queued:
+            attempt.queued = True
+            self._ready.append(attempt)
+
+    def _wake(self, attempt: _Attempt, port: int) -> None:
+        if attempt.waiting is not None and attempt.waiting.index == port:
+            self._make_ready(attempt)
+
+    def _retire(self, attempt: _Attempt) -> None:
+        attempt.ended = True
+        del self._attempts[attempt.key]
+
+
+class Resume:
+    """Continues a body with the outcome of what it awaited; harmless after the attempt's end."""
+
+    __slots__ = ("_attempt", "_hub")
+
+    def __init__(self, hub: Hub, attempt: _Attempt) -> None:
+        self._hub = hub
+        self._attempt = attempt
+
+    def send(self, value: object) -> None:
+        self._hub.resume(self._attempt, value, None)
+
+    def throw(self, error: BaseException) -> None:
+        self._hub.resume(self._attempt, None, error)
+
+    @property
+    def key(self) -> AttemptKey:
+        return self._attempt.key
+
+
+class _Attempt:
+    """One body in this hub, from its Invoke to its last report."""
+
+    __slots__ = (
+        "accumulator",
+        "at_gate",
+        "body",
+        "cancel_thrown",
+        "cancels_pending",
+        "code",
+        "credit",
+        "emitted",
+        "ended",
+        "hub",
+        "invocation",
+        "key",
+        "ports",
+        "queued",
+        "seconds",
+        "waiting",
+    )
+
+    accumulator: Accumulator
+    code: LoadedCode
+
+    def __init__(self, hub: Hub, invocation: Invocation) -> None:
+        self.hub = hub
+        self.invocation = invocation
+        self.key = invocation.key
+        self.credit = invocation.credit
+        self.body: Body | None = None
+        self.emitted = 0
+        self.seconds = 0.0
+        self.queued = False
+        self.ended = False
+        # At most one of these holds while the body rests.
+        self.at_gate = False
+        self.waiting: _Port | None = None
+        self.cancels_pending = 0
+        self.cancel_thrown = False
+        # Ports exist before the body does: chunks may come while it waits for its turn.
+        self.ports = {
+            index: _Port(self, index)
+            for index, given in enumerate(invocation.inputs)
+            if isinstance(given, StreamInput)
+        }
+
+    @property
+    def rests_at_yield(self) -> bool:
+        """Whether StreamCancelled can be thrown: the body has begun, and is not inside a read."""
+        return self.body is not None and not self.body.is_blocked
+
+    def arguments(self) -> tuple[tuple[object, ...], dict[str, object]]:
+        args: list[object] = []
+        kwargs: dict[str, object] = {}
+        shape = self.code.shape
+        for index, given in enumerate(self.invocation.inputs):
+            port = shape.port(index)
+            argument = self._argument(index, given, port)
+            if port.keyword_only:
+                kwargs[port.name] = argument
+            else:
+                args.append(argument)
+        return tuple(args), kwargs
+
+    def _argument(self, index: int, given: object, port: Port) -> object:
+        if isinstance(given, StreamInput):
+            return Stream[Any](self.ports[index])
+        if isinstance(given, DefaultInput):
+            return port.default
+        return self.hub.codec.loads(given)  # type: ignore[arg-type]  # what is left is a Value
+
+    def close(self) -> None:
+        if self.body is None:
+            return
+        error = self.body.close()
+        if error is not None:
+            log.warning("while %s was closed, its body raised %r", self.key, error)
+
+
+class _Port(StreamPort):
+    """The chunks of one stream that have come for one attempt."""
+
+    __slots__ = ("_attempt", "_buffer", "_received", "closed", "end", "index", "taken")
+
+    def __init__(self, attempt: _Attempt, index: int) -> None:
+        self._attempt = attempt
+        self._buffer: deque[Value] = deque()
+        self._received = 0
+        self.index = index
+        self.taken = 0
+        self.end: int | None = None
+        self.closed = False
+
+    def receive(self, first: int, values: list[Value]) -> bool:
+        assert first == self._received, (first, self._received)
+        self._received += len(values)
+        if self.closed:
+            return False
+        self._buffer.extend(values)
+        return True
+
+    def take(self) -> object:
+        attempt = self._attempt
+        if attempt.ended:
+            raise RuntimeError("this stream belongs to a run that has ended")
+        buffer = self._buffer
+        if not buffer:
+            if self.closed or (self.end is not None and self.taken >= self.end):
+                raise StopIteration
+            return NOT_READY
+        hub = attempt.hub
+        value = buffer.popleft()
+        self.taken += 1
+        hub.reports.read(attempt.key, self.index, self.taken)
+        if not buffer:
+            hub.flush()
+        return hub.codec.loads(value)
+
+    def cancel(self) -> None:
+        if self.closed or self._attempt.ended:
+            return
+        self.closed = True
+        self._buffer.clear()
+        if self.end is None:
+            self._attempt.hub.reports.cancel_stream(self._attempt.key, self.index)
+
+
+def _outputs(code: LoadedCode, value: object, verb: str) -> tuple[object, ...]:
+    if not code.multiple_outputs:
+        return (value,)
+    if not isinstance(value, tuple):
+        raise _ShapeError(
+            f"the body {verb} {type(value).__name__}; "
+            "with multiple_outputs=True it must be a tuple, one element per output"
+        )
+    return value
+
+
+class _ShapeError(ValueError):
+    pass
+
+
+def _fault_of(error: Exception) -> Fault:
+    return Fault.SHAPE if isinstance(error, _ShapeError) else Fault.OUTPUT
+
+
+def _instance_of(kind: Callable[..., Any]) -> Any:
+    """A node's own instance; class attributes become its own, copied (rule 37)."""
+    instance = kind()
+    for name, value in vars(kind).items():
+        if not name.startswith("__") and not callable(value) and not hasattr(value, "__get__"):
+            instance.__dict__.setdefault(name, deepcopy(value))
+    return instance
