@@ -78,14 +78,13 @@ class Hub:
 
     def __init__(
         self,
-        reports: Reports,
         codec: Codec = PICKLED,
         *,
         mark: Callable[[AttemptKey | None], None] = _nothing,
         flush: Callable[[], None] = _nothing,
         on_await: Callable[[object, Resume], None] | None = None,
     ) -> None:
-        self.reports = reports
+        self.reports: Reports
         self.codec = codec
         self.flush = flush
         self._mark = mark
@@ -94,6 +93,10 @@ class Hub:
         self._ready: deque[_Attempt] = deque()
         self._codes: dict[Digest, LoadedCode] = {}
         self._states: dict[tuple[RunId, NodeId], Any] = {}
+
+    def attach(self, reports: Reports) -> None:
+        """Say what happens from now on to ``reports``; to be called before any verb."""
+        self.reports = reports
 
     # -- verbs of Host --------------------------------------------------------------------------
 
@@ -142,8 +145,12 @@ class Hub:
     # -- driving --------------------------------------------------------------------------------
 
     @property
+    def ready(self) -> int:
+        """How many bodies can be advanced now, some of which may have been given up."""
+        return len(self._ready)
+
+    @property
     def is_ready(self) -> bool:
-        """Whether some body can be advanced now."""
         return bool(self._ready)
 
     def step(self) -> bool:

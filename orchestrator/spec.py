@@ -64,12 +64,13 @@ class NodeSpec(Struct, frozen=True):
     """One node. Its place in ``FlowSpec.nodes`` is its number: the order of creation.
 
     ``kind``: ``mono`` returns once; ``stream`` yields chunks; ``map`` has no run of its own, it applies
-    its code to each chunk of its first port, which is a stream, with the other ports' values beside it,
-    at most ``ahead`` elements at a time, and emits the results as chunks in order.
+    its code to each chunk of its first port, which is a stream, with the other ports' values beside
+    it, at most ``ahead`` elements at a time, and emits the results as chunks in order.
 
     ``needed_outputs``: every result must have at least so many outputs, because that many are read.
     ``place``: where it was written, ``file:line``. ``hidden``: made by the builder, not by the user.
-    ``pinned``: it keeps state between its runs, so all of them go to one worker.
+    ``keep``: its final value stays readable whatever its size. ``pinned``: it keeps state between its
+    runs, so all of them go to one worker.
     """
 
     name: str
@@ -83,6 +84,7 @@ class NodeSpec(Struct, frozen=True):
     drain: bool = True
     pinned: bool = False
     hidden: bool = False
+    keep: bool = False
     ahead: int = 0
 
 

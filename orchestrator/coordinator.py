@@ -1,0 +1,240 @@
+"""Runs one FlowSpec on the event loop: pumps hosts, feeds the flow machine, unwinds at the end.
+
+Theory of operation. One *turn* takes what hosts have reported, lets the machine act on it and sends what
+it said, so that everything for one peer leaves as one envelope. A turn runs when a pool's socket is
+readable, when a deadline of the pool has come, when an inline body can go on, or when something that an
+inline body awaited is there. Ending is always the same, whatever the reason: give up every live
+attempt, wait until hosts have answered for each (the pool kills a worker that does not), release.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from dataclasses import dataclass
+from types import coroutine
+from typing import Any, Protocol
+
+from protocol.serialization import dumps
+
+from executor.host import Code, Host, Reports
+from executor.hub import BY_REFERENCE, Hub, Resume
+from orchestrator.event_loop import (
+    Event,
+    TaskCancelled,
+    TaskHandle,
+    current_event_loop,
+    readable,
+    sleep,
+    spawn,
+)
+from orchestrator.runtime.hosts import Router
+from orchestrator.runtime.machine import FlowMachine
+from orchestrator.runtime.outcome import Interrupted, TimedOut
+from orchestrator.spec import FlowSpec, Locals
+from protocol.messages import Digest, RunId
+from protocol.values import Local, Value
+
+_run_ids = itertools.count(1)
+
+
+class ProcessHost(Host, Protocol):
+    """What the coordinator needs of a pool, which knows no event loop: it is pumped."""
+
+    def attach(self, reports: Reports) -> None: ...
+
+    def detach(self) -> None: ...
+
+    def sockets(self) -> list[Any]: ...
+
+    def on_readable(self, source: Any, now: float) -> None: ...
+
+    def next_deadline(self) -> float: ...
+
+    def on_deadline(self, now: float) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A flow to run, with all that its run needs from outside.
+
+    ``observe`` is called after each turn with the machine, to read counters from; it must not block.
+    """
+
+    spec: FlowSpec
+    locals: Locals
+    parameters: Mapping[str, Value]
+    limits: Mapping[int, tuple[int, ...]]
+    constant_limit: tuple[int, ...] | None = None
+    timeout_s: float | None = None
+    observe: Callable[[FlowMachine], None] | None = None
+
+
+class Coordinator:
+    """One run of one job. ``run`` is a coroutine for an :class:`EventLoop`."""
+
+    def __init__(self, job: Job, pool: ProcessHost | None) -> None:
+        self._job = job
+        self._pool = pool
+        self._run = RunId(next(_run_ids))
+        self._ended = Event()  # the outcome is there
+        self._idle = Event()  # and no host holds an attempt any more
+        self._pumps: dict[Any, TaskHandle[None]] = {}
+        self._others: list[TaskHandle[None]] = []
+        self._armed_for = math.inf
+        self._steps_inline = False
+        self._hub = Hub(BY_REFERENCE, on_await=self._await_inline)
+        self._router = Router(job.spec, self._hub, pool, dumps)
+        self.machine = FlowMachine(
+            job.spec,
+            self._run,
+            self._router,
+            codes=_codes(job),
+            constants=_constants(job),
+            parameters=job.parameters,
+            limits=job.limits,
+            constant_limit=job.constant_limit,
+        )
+        self._hub.attach(self.machine)
+
+    async def run(self) -> FlowMachine:
+        """Run to the end, however it ends; the machine's ``outcome`` says how.
+
+        Cancelled or interrupted, it gives up what is going on, waits for that, and raises on.
+        """
+        if self._pool is not None:
+            self._pool.attach(self.machine)
+        try:
+            if self._job.timeout_s is not None:
+                self._others.append(await spawn(self._time_out(self._job.timeout_s)))
+            self.machine.begin()
+            self._turn()
+            await self._ended.wait()
+        finally:
+            try:
+                await self._unwind()
+            finally:
+                self._stop_tasks()
+                if self._pool is not None:
+                    self._pool.detach()
+        return self.machine
+
+    def _turn(self) -> None:
+        """Let the machine act on what was reported, and send what it said."""
+        machine = self.machine
+        machine.settle()
+        if self._hub.is_ready and not self._steps_inline:
+            self._steps_inline = True
+            self._spawn(self._step_inline())
+        if self._pool is not None:
+            self._pool.flush()
+            self._watch(self._pool)
+        if self._job.observe is not None:
+            self._job.observe(machine)
+        if machine.outcome is not None:
+            self._ended.set()
+            if not machine.live:
+                self._idle.set()
+
+    async def _unwind(self) -> None:
+        self.machine.stop(Interrupted())
+        self.machine.cancel_live()
+        self._turn()
+        await self._idle.wait()
+        self._router.release(self._run)
+        if self._pool is not None:
+            self._pool.flush()
+
+    def _stop_tasks(self) -> None:
+        for task in [*self._pumps.values(), *self._others]:
+            task.cancel()
+
+    async def _time_out(self, timeout_s: float) -> None:
+        await sleep(timeout_s)
+        self.machine.stop(TimedOut(timeout_s, self.machine.running()))
+        self._turn()
+
+    # -- inline bodies ----------------------------------------------------------------------------
+
+    async def _step_inline(self) -> None:
+        hub = self._hub
+        while hub.is_ready:
+            # What becomes ready meanwhile waits for the next pass, so that sockets are looked at.
+            for _ in range(hub.ready):
+                hub.step()
+            self._turn()
+            await sleep(0)
+        self._steps_inline = False
+
+    def _await_inline(self, awaited: object, resume: Resume) -> None:
+        self._spawn(self._carry_out(awaited, resume))
+
+    async def _carry_out(self, awaited: object, resume: Resume) -> None:
+        """Await for a body what it yielded: a command of the event loop."""
+        try:
+            value = await _pass_on(awaited)
+        except TaskCancelled:
+            raise  # the run is over
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the body
+            resume.throw(error)
+        else:
+            resume.send(value)
+        self._turn()
+
+    # -- the pool's sockets and deadlines -------------------------------------------------------------
+
+    def _watch(self, pool: ProcessHost) -> None:
+        for source in pool.sockets():
+            if source not in self._pumps:
+                self._pumps[source] = current_event_loop().create_task(self._pump(pool, source))
+        deadline = pool.next_deadline()
+        if deadline < self._armed_for:
+            self._armed_for = deadline
+            self._spawn(self._wake_at(pool, deadline))
+
+    async def _pump(self, pool: ProcessHost, source: Any) -> None:
+        loop = current_event_loop()
+        while source in pool.sockets():
+            await readable(source)
+            pool.on_readable(source, loop.now())
+            self._turn()
+        del self._pumps[source]
+
+    async def _wake_at(self, pool: ProcessHost, deadline: float) -> None:
+        loop = current_event_loop()
+        await sleep(deadline - loop.now())
+        self._armed_for = math.inf
+        pool.on_deadline(loop.now())
+        self._turn()
+
+    def _spawn(self, task: Coroutine[Any, Any, None]) -> None:
+        self._others = [other for other in self._others if not other.is_finished]
+        self._others.append(current_event_loop().create_task(task))
+
+
+@coroutine
+def _pass_on(command: object) -> Generator[object, object, object]:
+    return (yield command)
+
+
+def _codes(job: Job) -> dict[Digest, Code]:
+    """Each body's code: the object where it stays in this process, else its serialized form."""
+    local = job.locals.codes
+    return {
+        code.digest: Code(
+            code.digest,
+            Local(local[code.digest]) if code.payload is None else code.payload,
+        )
+        for code in job.spec.codes
+    }
+
+
+def _constants(job: Job) -> list[Value]:
+    local = job.locals.constants
+    return [
+        Local(local[index]) if constant.payload is None else constant.payload
+        for index, constant in enumerate(job.spec.constants)
+    ]

@@ -1,0 +1,38 @@
+"""What a run did, for the user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Status: TypeAlias = Literal["done", "limit"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """One node's share. ``seconds`` is the time its body was being run, waits left out.
+
+    ``bytes`` counts what its results and chunks took in serialized form; inline values take none.
+    """
+
+    runs: int
+    chunks: int
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """How a run ended and what each node did, in order of creation.
+
+    ``status`` is ``"limit"`` where the run was ended by ``stop_at_node_generation``. ``seconds`` is the
+    time of the whole run. ``unfinished`` names the generators that were closed because nobody read on.
+    ``widened`` names the edges whose buffers were grown to avoid an artificial deadlock, and how often.
+    """
+
+    status: Status
+    seconds: float
+    workers: int
+    nodes: dict[str, NodeReport]
+    unfinished: tuple[str, ...] = ()
+    widened: dict[str, int] | None = None

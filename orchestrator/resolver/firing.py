@@ -1,0 +1,136 @@
+"""What fires next, by counting: demand, freshness and order (SEMANTICS 19, 33, 34).
+
+Theory of operation. A planned flow is a homogeneous synchronous dataflow graph: run n of a node needs
+generation n - delay on every edge. So it is enough to count, per edge, the generations that have
+come, and per node, the runs started and demanded, and how many of its edges still lack what the next
+run needs. A node is *ready* when its next run is demanded, no edge lacks anything and its last run
+has ended. Each event costs the degree of its node; nothing is searched and no history is kept.
+
+Knows nothing of values, streams or processes: for a stream, a generation has *come* when its first
+chunk has, or its end.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+
+class Link(NamedTuple):
+    """An edge as far as firing is concerned; its index is its place in the sequence given."""
+
+    producer: int
+    consumer: int
+    delay: int
+
+
+class Firing:
+    """The counters of one flow run. ``ready`` holds the nodes that may start, by order of demand."""
+
+    def __init__(self, nodes: int, links: Sequence[Link]) -> None:
+        self._links = links
+        self._inputs: list[list[int]] = [[] for _ in range(nodes)]
+        for index, link in enumerate(links):
+            self._inputs[link.consumer].append(index)
+        self._came = [0] * len(links)  # generations that have come, per link
+        self._next_run = [0] * nodes
+        self._demanded = [-1] * nodes  # the latest run that is demanded
+        self._busy = [False] * nodes
+        self._queued = [False] * nodes
+        # Invariant: how many inputs of the node lack what its next run reads.
+        self._lacking = [
+            sum(links[index].delay == 0 for index in self._inputs[node]) for node in range(nodes)
+        ]
+        self.ready: deque[int] = deque()
+
+    def begin(self) -> None:
+        """Demand run 0 of every node, in order of creation (rule 33, Start)."""
+        for node in range(len(self._next_run)):
+            self._demand(node, 0)
+
+    def next_run(self, node: int) -> int:
+        """The run that the node starts next; it has started all before."""
+        return self._next_run[node]
+
+    def demanded(self, node: int) -> int:
+        """The latest run of the node that somebody demands; -1 before any."""
+        return self._demanded[node]
+
+    def is_wanted(self, node: int) -> bool:
+        """Whether a further run of the node is demanded that has not started."""
+        return self._demanded[node] >= self._next_run[node]
+
+    def lacking(self, node: int) -> Iterator[int]:
+        """The links whose generation for the node's next run has not come."""
+        run = self._next_run[node]
+        return (index for index in self._inputs[node] if not self._is_fresh(index, run))
+
+    def arrive(self, index: int) -> None:
+        """The next generation of a link's producer has come to it (rule 33, Trigger)."""
+        link = self._links[index]
+        generation = self._came[index]
+        self._came[index] = generation + 1
+        run = generation + link.delay
+        # An element for a later run than the next is looked at when that run is the next.
+        if run == self._next_run[link.consumer]:
+            self._lacking[link.consumer] -= 1
+            self._demand(link.consumer, run)
+            self._enqueue_if_ready(link.consumer)
+
+    def start(self, node: int) -> int:
+        """The node's next run begins; returns its number."""
+        run = self._next_run[node]
+        self._busy[node] = True
+        self._next_run[node] = following = run + 1
+        fresh = [index for index in self._inputs[node] if self._is_fresh(index, following)]
+        self._lacking[node] = len(self._inputs[node]) - len(fresh)
+        # A default makes an edge fresh, but is no emission and triggers nothing.
+        if any(self._links[index].delay <= following for index in fresh):
+            self._demand(node, following)
+        return run
+
+    def end(self, node: int) -> None:
+        """The node's run is over: its final value is written."""
+        self._busy[node] = False
+        self._enqueue_if_ready(node)
+
+    def _demand(self, node: int, run: int) -> None:
+        """Demand a run, and recursively what it lacks (rule 33, Demand); cheap if demanded before."""
+        pending = [(node, run)]
+        while pending:
+            node, run = pending.pop()
+            if self._demanded[node] >= run:
+                continue
+            self._demanded[node] = run
+            self._enqueue_if_ready(node)
+            pending.extend(
+                (self._links[index].producer, run - self._links[index].delay)
+                for index in reversed(self._inputs[node])
+                if not self._is_fresh(index, run)
+            )
+
+    def _is_fresh(self, index: int, run: int) -> bool:
+        return self._came[index] + self._links[index].delay > run
+
+    def _enqueue_if_ready(self, node: int) -> None:
+        if (
+            not self._lacking[node]
+            and not self._busy[node]
+            and not self._queued[node]
+            and self._demanded[node] >= self._next_run[node]
+        ):
+            self._queued[node] = True
+            self.ready.append(node)
+
+    def take_ready(self) -> int | None:
+        """The node to start now, or None."""
+        if not self.ready:
+            return None
+        node = self.ready.popleft()
+        self._queued[node] = False
+        return node
+
+    def retry(self, node: int) -> None:
+        """Offer a node again whose start was put off by something that firing does not know."""
+        self._enqueue_if_ready(node)

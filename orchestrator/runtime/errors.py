@@ -1,0 +1,98 @@
+"""What a flow run raises when it does not end well."""
+
+from __future__ import annotations
+
+
+class FlowError(Exception):
+    """The base of the errors that are not a node's own."""
+
+
+class NodeError(FlowError):
+    """A node could not be run, or what it gave could not be used; ``detail`` says why."""
+
+    def __init__(self, node: str, place: str, generation: int, what: str, detail: str) -> None:
+        super().__init__(node, place, generation, what, detail)
+        self.node, self.place, self.generation, self.what, self.detail = self.args
+
+    def __str__(self) -> str:
+        return f"node {self.node!r} ({self.place}), run {self.generation}: {self.what}: {self.detail}"
+
+
+class AccumulationError(FlowError):
+    """A generator has no final value, but another node reads it (SEMANTICS 44)."""
+
+    def __init__(self, node: str, consumer: str, port: str, reason: str) -> None:
+        super().__init__(node, consumer, port, reason)
+        self.node, self.consumer, self.port, self.reason = self.args
+
+    def __str__(self) -> str:
+        return (
+            f"node {self.node!r} has no final value, but {self.consumer!r} reads it as "
+            f"{self.port!r}: {self.reason}. Set it with 'return value' or "
+            "'raise StopAsyncIteration(value)', give the node accumulate=list, "
+            "or read its stream by annotating the parameter Stream[...]"
+        )
+
+
+class FlowDeadlockError(FlowError):
+    """Nodes wait for one another and no wait can end (SEMANTICS 65)."""
+
+    def __init__(self, waits: tuple[str, ...], cycle: tuple[str, ...]) -> None:
+        super().__init__(waits, cycle)
+        self.waits, self.cycle = self.args
+
+    def __str__(self) -> str:
+        lines = ["the flow cannot go on; nodes wait for one another:"]
+        if self.cycle:
+            lines = ["the flow cannot go on; these waits form a cycle:", *self._list(self.cycle)]
+            lines.append("all waits:")
+        return "\n".join([*lines, *self._list(self.waits)])
+
+    @staticmethod
+    def _list(sentences: tuple[str, ...]) -> list[str]:
+        return [f"  - {sentence}" for sentence in sentences]
+
+
+class TerminateLimitReached(FlowError):  # noqa: N818 - its name is the contract
+    """A node emitted the generation at which the run was to stop."""
+
+    def __init__(self, node: str, generation: tuple[int, ...]) -> None:
+        super().__init__(node, generation)
+        self.node, self.generation = self.args
+
+    def __str__(self) -> str:
+        return f"stopped: {self.node} reached generation {self.generation}"
+
+
+class FlowTimeoutError(FlowError, TimeoutError):
+    """The run took longer than ``timeout_s``; what was still going on was given up."""
+
+    def __init__(self, timeout_s: float, unfinished: tuple[str, ...]) -> None:
+        super().__init__(timeout_s, unfinished)
+        self.timeout_s, self.unfinished = self.args
+
+    def __str__(self) -> str:
+        nodes = ", ".join(self.unfinished) or "none"
+        return f"the flow did not end within {self.timeout_s:g} s; nodes still running: {nodes}"
+
+
+class RemoteError(FlowError):
+    """Stands for an exception that could not be brought over from the worker it was raised in."""
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(type_name, message)
+        self.type_name, self.message = self.args
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}" if self.message else str(self.type_name)
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - shown as a cause, never raised by itself
+    """The traceback of a node's exception, as text, where it was raised: chained as its cause."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text.rstrip()}"

@@ -1,0 +1,75 @@
+"""Brings each attempt to the host that its node is placed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from executor.host import Host, Input, Invocation
+from orchestrator.spec import FlowSpec
+from protocol.messages import AttemptKey, RunId
+from protocol.values import Local, Value
+
+
+class Router:
+    """The one host a flow machine sees: the inline host for some nodes, the pool for the others.
+
+    Values of inline nodes are objects by reference; ``dumps`` serializes one where it leaves for
+    another process.
+    """
+
+    def __init__(
+        self, spec: FlowSpec, inline: Host, process: Host | None, dumps: Callable[[object], Value]
+    ) -> None:
+        self._inline = inline
+        self._process = process
+        self._dumps = dumps
+        self._is_inline = [node.placement == "inline" for node in spec.nodes]
+
+    def invoke(self, invocation: Invocation) -> None:
+        if self._is_inline[invocation.key.node]:
+            self._inline.invoke(invocation)
+        else:
+            self._pool.invoke(self._portable(invocation))
+
+    def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
+        if not self._is_inline[key.node]:
+            values = [self._encoded(value) for value in values]
+        self._of(key).deliver(key, port, first, values)
+
+    def end_stream(self, key: AttemptKey, port: int, count: int) -> None:
+        self._of(key).end_stream(key, port, count)
+
+    def produce(self, key: AttemptKey, upto: int) -> None:
+        self._of(key).produce(key, upto)
+
+    def throw_cancel(self, key: AttemptKey) -> None:
+        self._of(key).throw_cancel(key)
+
+    def cancel(self, key: AttemptKey) -> None:
+        self._of(key).cancel(key)
+
+    def release(self, run: RunId) -> None:
+        self._inline.release(run)
+        if self._process is not None:
+            self._process.release(run)
+
+    @property
+    def _pool(self) -> Host:
+        assert self._process is not None, "a node is placed on workers, but the run has no pool"
+        return self._process
+
+    def _of(self, key: AttemptKey) -> Host:
+        return self._inline if self._is_inline[key.node] else self._pool
+
+    def _portable(self, invocation: Invocation) -> Invocation:
+        inputs: Sequence[Input] = invocation.inputs
+        if not any(isinstance(given, Local) for given in inputs):
+            return invocation
+        return replace(
+            invocation,
+            inputs=[self._encoded(given) if isinstance(given, Local) else given for given in inputs],
+        )
+
+    def _encoded(self, value: Value) -> Value:
+        return self._dumps(value.object) if isinstance(value, Local) else value

@@ -1,0 +1,666 @@
+"""A flow run as a pure state machine: reports of hosts in, verbs to hosts out.
+
+Theory of operation. ``FlowMachine`` hears what bodies did (``executor.host.Reports``) and tells hosts
+what to do (``Host``); it reads no clock, opens no value and touches no socket. Three things decide what
+may happen: *firing* (which node starts its next run), *final edges* (barrier 0: a final value waits
+until the one before it was read) and *stream edges* (barrier 1: a producer may be ``window`` chunks
+ahead of its slowest live reader). Reports only note what changed; :meth:`FlowMachine.settle`, called
+once after each batch of them, starts what can start, pumps maps, repairs artificial deadlocks and
+notices the end. A node *progresses* while its body can go on without anything new from here; when no
+node does and nothing can start, the run is over or deadlocked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from executor.host import Code, Host, Input, Invocation, WorkerLoss
+from orchestrator.resolver.firing import Firing, Link
+from orchestrator.resolver.generations import compare
+from orchestrator.runtime import gate, maps
+from orchestrator.runtime.outcome import (
+    Deadlocked,
+    Done,
+    LimitReached,
+    NodeFailed,
+    NodeLost,
+    NothingAccumulated,
+    Outcome,
+    TooFewOutputs,
+)
+from orchestrator.runtime.results import Newest
+from orchestrator.runtime.state import Element, FinalEdge, Node, Reading, Run, StreamEdge, Waiting
+from orchestrator.runtime.waits import (
+    Edge,
+    Wait,
+    edge_to_widen,
+    find_cycle,
+    waits_in_run,
+    waits_to_start,
+)
+from orchestrator.spec import ConstantInput, EdgeInput, FlowSpec, ParameterInput
+from protocol.messages import (
+    WHOLE,
+    AttemptKey,
+    DefaultInput,
+    Digest,
+    ErrorReport,
+    Missing,
+    NodeId,
+    RunId,
+    StreamInput,
+)
+from protocol.values import Value, size_bytes
+
+STREAM = StreamInput()
+DEFAULT = DefaultInput()
+
+
+class FlowMachine:
+    """One run of a flow.
+
+    ``limits`` maps node numbers to the generation at which to stop (rule 66); ``constant_limit`` is
+    that of all constants. ``outcome`` is None until the run has ended; from then on every report is
+    only checked off in ``live``, the attempts that a host still holds.
+    """
+
+    def __init__(
+        self,
+        spec: FlowSpec,
+        run: RunId,
+        host: Host,
+        *,
+        codes: Mapping[Digest, Code],
+        constants: Sequence[Value],
+        parameters: Mapping[str, Value],
+        limits: Mapping[int, tuple[int, ...]] | None = None,
+        constant_limit: tuple[int, ...] | None = None,
+    ) -> None:
+        self._run = run
+        self._host = host
+        self._codes = codes
+        self._constants = constants
+        self._parameters = parameters
+        self._limits = limits or {}
+        self._constant_limit = constant_limit
+        self.nodes = [Node(index, node) for index, node in enumerate(spec.nodes)]
+        self.edges: list[Edge] = []
+        self._by_port: dict[tuple[int, int], Edge] = {}
+        for node in self.nodes:
+            self._connect(node)
+        self._firing = Firing(
+            len(self.nodes),
+            [Link(e.producer.index, e.consumer.index, e.spec.delay) for e in self.edges],
+        )
+        self.live: dict[AttemptKey, Node] = {}
+        self.newest = Newest()
+        self.outcome: Outcome | None = None
+        self.dropped = 0  # reports about attempts that are not live
+        self.widened: dict[int, int] = {}  # how often, by edge
+        self._progressing = 0
+        self._suspects: list[Node] = []  # came to rest since the last search for a cycle
+        self._maps: deque[Node] = deque()  # to be pumped
+
+    def _connect(self, node: Node) -> None:
+        for port, spec in enumerate(node.spec.ports):
+            if not isinstance(spec.input, EdgeInput):
+                continue
+            producer = self.nodes[spec.input.producer]
+            index = len(self.edges)
+            edge: Edge
+            if spec.run_level == 0:
+                edge = FinalEdge(index, producer, node, port, spec.input)
+                producer.finals_out.append(edge)
+                node.finals_in.append(edge)
+            else:
+                edge = StreamEdge(index, producer, node, port, spec.input)
+                producer.streams_out.append(edge)
+                node.streams_in.append(edge)
+            self.edges.append(edge)
+            self._by_port[node.index, port] = edge
+
+    # -- driving -----------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Demand every node's first run; ``settle`` then starts what can start."""
+        self._firing.begin()
+
+    def settle(self) -> None:
+        """Act on all that was reported since the last call."""
+        while self.outcome is None:
+            if self._maps:
+                self._pump(self._maps.popleft())
+            elif (index := self._firing.take_ready()) is not None:
+                self._start(self.nodes[index])
+            elif self._suspects:
+                suspects, self._suspects = self._suspects, []
+                self._repair(suspects)
+            elif self._progressing == 0:
+                self._come_to_rest()
+            else:
+                return
+
+    def stop(self, outcome: Outcome) -> None:
+        """End the run from outside; the first outcome stands."""
+        if self.outcome is None:
+            self.outcome = outcome
+
+    def running(self) -> tuple[str, ...]:
+        """The names of the nodes whose bodies a host holds."""
+        return tuple(dict.fromkeys(node.name for node in self.live.values()))
+
+    def cancel_live(self) -> None:
+        """Give up every attempt that a host still holds; each is answered by a last report."""
+        for key in list(self.live):
+            self._host.cancel(key)
+
+    # -- starting runs -----------------------------------------------------------------------------
+
+    def _start(self, node: Node) -> None:
+        if any(edge.is_full for edge in node.streams_out):
+            # Chunks of earlier runs are still untaken; ``taken`` offers the node again.
+            self._suspects.append(node)
+            return
+        number = self._firing.next_run(node.index)
+        if self._constant_limit_reached(node, number):
+            return
+        self._firing.start(node.index)
+        key = AttemptKey(self._run, NodeId(node.index), number)
+        run = node.run = Run(node, number, key, credit=1)
+        run.inputs = [self._bind(node, port, run) for port in range(len(node.spec.ports))]
+        for edge in node.streams_out:
+            edge.readings[number] = Reading(number)
+        if node.spec.kind == "map":
+            self._maps.append(node)
+        else:
+            run.credit = max(1, self.allowance(node))
+            self.invoke(node, key, run.inputs, run.credit)
+            for edge in node.streams_in:
+                self._hand_on_buffered(edge, run)
+        self._note_progress(node)
+        for final in node.finals_in:
+            self._write_final(final.producer)
+
+    def _bind(self, node: Node, port: int, run: Run) -> Input:
+        given = node.spec.ports[port].input
+        if isinstance(given, ConstantInput):
+            return self._constants[given.constant]
+        if isinstance(given, ParameterInput):
+            return self._parameters[given.parameter]
+        if not isinstance(given, EdgeInput) or run.number < given.delay:
+            return DEFAULT
+        edge = self._by_port[node.index, port]
+        if isinstance(edge, FinalEdge):
+            return edge.queue.popleft()
+        edge.readings[run.number - given.delay].run = run
+        return STREAM
+
+    def invoke(self, node: Node, key: AttemptKey, inputs: list[Input], credit: int) -> None:
+        self.live[key] = node
+        spec = node.spec
+        self._host.invoke(
+            Invocation(
+                key,
+                self._codes[spec.code],
+                inputs,
+                credit,
+                send_chunks=bool(node.streams_out) or bool(self._limits),
+                final_is_read=bool(node.finals_out) or spec.keep,
+                pinned=spec.pinned,
+            )
+        )
+
+    def _hand_on_buffered(self, edge: StreamEdge, run: Run) -> None:
+        reading = edge.readings.get(run.number - edge.spec.delay)
+        if reading is None:
+            return
+        if reading.buffer:
+            values = list(reading.buffer)
+            reading.buffer.clear()
+            self._host.deliver(run.key, edge.port, 0, values)
+        if reading.ended:
+            self._host.end_stream(run.key, edge.port, reading.emitted)
+
+    def _constant_limit_reached(self, node: Node, number: int) -> bool:
+        """Constants emit one generation per run of their consumer, and count for limits (rule 15)."""
+        limit = self._constant_limit
+        if limit is None or compare((number,), limit) < 0:
+            return False
+        if not any(isinstance(port.input, ConstantInput) for port in node.spec.ports):
+            return False
+        self.outcome = LimitReached(f"a constant of {node.name}", (number,))
+        return True
+
+    # -- reports: chunks ---------------------------------------------------------------------------
+
+    def chunks(self, key: AttemptKey, first: int, count: int, width: int, values: list[Value]) -> None:
+        run = self._run_of(key)
+        if run is None:
+            return
+        node = run.node
+        assert first == run.emitted, (node.name, key, first, run.emitted)
+        if values and not self._has_outputs(node, width):
+            return
+        if node.index in self._limits:
+            for index in range(count):
+                if not self.emit(run, 1, width, values[index * width : (index + 1) * width]):
+                    return
+        else:
+            self.emit(run, count, width, values)
+        self._open_gate(node)
+
+    def emit(self, run: Run, count: int, width: int, values: list[Value]) -> bool:
+        """``count`` chunks of a run exist: hand them on, or stop, False, if that is the limit."""
+        node = run.node
+        run.emitted += count
+        node.chunks += count
+        node.bytes += sum(map(size_bytes, values))
+        if values:
+            self.newest.keep_chunk(node, run.number, run.emitted - 1, values[-width:])
+        if self._limit_reached(node, (run.number, run.emitted - 1)):
+            return False
+        for edge in node.streams_out:
+            reading = edge.readings[run.number]
+            if reading.live:
+                column = values if width == 1 else values[edge.spec.output :: width]
+                self._hand_on(edge, reading, column)
+        return True
+
+    def _hand_on(self, edge: StreamEdge, reading: Reading, values: list[Value]) -> None:
+        first = reading.emitted
+        reading.emitted += len(values)
+        edge.untaken += len(values)
+        reader = reading.run
+        if reader is None:
+            reading.buffer.extend(values)
+            self._note_come(edge, reading)
+        elif reader.node.spec.kind == "map":
+            reading.buffer.extend(values)
+            self._maps.append(reader.node)
+        else:
+            self._host.deliver(reader.key, edge.port, first, values)
+        self._stop_waiting(reading)
+
+    def _note_come(self, edge: StreamEdge, reading: Reading) -> None:
+        if not reading.has_come:
+            reading.has_come = True
+            self._firing.arrive(edge.index)
+
+    def _stop_waiting(self, reading: Reading) -> None:
+        reader = reading.run
+        if reader is not None and reader.waiting is not None and reader.waiting.reading is reading:
+            reader.waiting = None
+            self._note_progress(reader.node)
+
+    # -- reports: reading --------------------------------------------------------------------------
+
+    def read(self, key: AttemptKey, port: int, upto: int) -> None:
+        found = self._reading_of(key, port)
+        if found is not None and found[1].live:
+            self.taken(*found, upto)
+
+    def wait(self, key: AttemptKey, port: int, chunk: int) -> None:
+        found = self._reading_of(key, port)
+        if found is None:
+            return
+        edge, reading = found
+        if reading.ended or not reading.live or reading.emitted > chunk:
+            return  # what it waits for was already sent
+        assert reading.run is not None
+        self._wait_for(reading.run, edge, reading, chunk)
+
+    def cancel_stream(self, key: AttemptKey, port: int) -> None:
+        found = self._reading_of(key, port)
+        if found is not None:
+            self._cancel_reading(*found)
+
+    def _wait_for(self, run: Run, edge: StreamEdge, reading: Reading, chunk: int) -> None:
+        run.waiting = Waiting(edge, reading, chunk)
+        self._note_progress(run.node)
+        self._suspects.append(run.node)
+        self._make_room_known(edge.producer)
+
+    def taken(self, edge: StreamEdge, reading: Reading, upto: int) -> None:
+        """Barrier 1 counts down: a reader has taken the first ``upto`` chunks."""
+        taken = upto - reading.taken
+        if taken > 0:
+            reading.taken = upto
+            edge.untaken -= taken
+            self._make_room_known(edge.producer)
+
+    def _cancel_reading(self, edge: StreamEdge, reading: Reading) -> None:
+        """A reader closes its stream and asks the producer to stop for all (rules 55-60)."""
+        if not reading.live or reading.ended:
+            return
+        self._detach(edge, reading)
+        producer = edge.producer.run
+        assert producer is not None
+        assert producer.number == reading.generation
+        if producer.node.spec.kind == "map":
+            self._cancel_map(producer)
+        else:
+            producer.cancels_unanswered += 1
+            self._host.throw_cancel(producer.key)
+            self._note_progress(producer.node)
+
+    def _detach(self, edge: StreamEdge, reading: Reading) -> None:
+        """The reader neither blocks nor drives the producer any more (rule 51)."""
+        reading.live = False
+        edge.untaken -= reading.untaken
+        reading.buffer.clear()
+        self._stop_waiting(reading)
+        self._make_room_known(edge.producer)
+
+    # -- the gate of a producer --------------------------------------------------------------------
+
+    def _make_room_known(self, producer: Node) -> None:
+        if producer.run is None:
+            self._firing.retry(producer.index)
+        elif producer.spec.kind == "map":
+            self._maps.append(producer)
+        else:
+            self._open_gate(producer)
+
+    def _open_gate(self, node: Node) -> None:
+        """Let a generator go on if rule 50 allows it; note if it rests at its gate."""
+        run = node.run
+        if run is None or run.held is not None or node.spec.kind != "stream":
+            return
+        allowance = self.allowance(node)
+        gain = allowance - run.credit
+        # Renewed when the producer stands still, or else by half a window at a time: a message for
+        # each chunk read would cost more than small chunks do.
+        if gain > 0 and (run.emitted >= run.credit or gain * 2 >= allowance - run.emitted):
+            run.credit = allowance
+            self._host.produce(run.key, allowance)
+        self._note_progress(node)
+        if not node.progresses:
+            self._suspects.append(node)
+
+    def allowance(self, node: Node) -> int:
+        """How many chunks the node's run may have emitted in all (rule 50)."""
+        return gate.allowance(node, is_wanted_again=self._firing.is_wanted(node.index))
+
+    def cancel_thrown(self, key: AttemptKey, merged: int) -> None:
+        run = self._run_of(key)
+        if run is not None:
+            run.cancels_unanswered -= merged
+            self._open_gate(run.node)
+
+    # -- reports: ends -----------------------------------------------------------------------------
+
+    def completed(
+        self,
+        key: AttemptKey,
+        emitted: int,
+        seconds: float,
+        outputs: list[Value],
+        missing: Missing | None,
+    ) -> None:
+        run = self._run_of(key)
+        self.live.pop(key, None)
+        if run is None:
+            return
+        run.node.seconds += seconds
+        if missing is None and not self._has_outputs(run.node, len(outputs)):
+            return
+        if key.element != WHOLE:
+            self._end_element(run, key, Element(outputs))
+            return
+        assert emitted == run.emitted, (run.node.name, key, emitted, run.emitted)
+        if missing is not None and run.node.finals_out:
+            reader = run.node.finals_out[0]
+            self.outcome = NothingAccumulated(
+                run.node.name,
+                reader.consumer.name,
+                reader.consumer.spec.ports[reader.port].name,
+                missing.reason,
+            )
+            return
+        self._end_run(run, outputs if missing is None else None)
+
+    def failed(
+        self, key: AttemptKey, emitted: int, seconds: float, error: ErrorReport, cause: Value | None
+    ) -> None:
+        run = self._run_of(key)
+        self.live.pop(key, None)
+        if run is None:
+            return
+        run.node.seconds += seconds
+        if key.element != WHOLE:
+            # Raised when all elements before it are emitted (A8).
+            self._end_element(run, key, Element(None, (error, cause)))
+        else:
+            assert emitted == run.emitted, (run.node.name, key, emitted, run.emitted)
+            self.outcome = NodeFailed(run.node.name, key, error, cause)
+
+    def cancelled(self, key: AttemptKey) -> None:
+        self.live.pop(key, None)
+
+    def lost(self, key: AttemptKey, loss: WorkerLoss) -> None:
+        node = self.live.pop(key, None)
+        if node is None:
+            return
+        # One death is reported for every attempt on that worker; the one it is charged to explains it.
+        explains = isinstance(self.outcome, NodeLost) and loss.charged
+        if self.outcome is None or explains:
+            self.outcome = NodeLost(node.name, key, loss)
+
+    def _end_run(self, run: Run, outputs: list[Value] | None) -> None:
+        """The body is done: end the streams it reads and writes, then write its final value."""
+        node = run.node
+        run.waiting = None
+        run.held = outputs if outputs is not None else []
+        run.has_final = outputs is not None
+        self._note_progress(node)
+        for edge in node.streams_in:
+            self._leave_reading(edge, run)
+        if self._can_write(node) and self._limit_reached_by_final(run):
+            return
+        for edge in node.streams_out:
+            self._end_stream(edge, edge.readings[run.number])
+        self._write_final(node)
+
+    def _leave_reading(self, edge: StreamEdge, run: Run) -> None:
+        generation = run.number - edge.spec.delay
+        reading = edge.readings.get(generation)
+        if reading is None:
+            return
+        if reading.live:
+            self._detach(edge, reading)
+        if reading.ended:
+            del edge.readings[generation]
+
+    def _end_stream(self, edge: StreamEdge, reading: Reading) -> None:
+        reading.ended = True
+        reader = reading.run
+        if not reading.live:
+            if reader is None or reader.node.run is not reader:
+                del edge.readings[reading.generation]
+            return
+        self._note_come(edge, reading)
+        if reader is None:
+            return
+        if reader.node.spec.kind == "map":
+            self._maps.append(reader.node)
+        else:
+            self._host.end_stream(reader.key, edge.port, reading.emitted)
+        self._stop_waiting(reading)
+
+    # -- barrier 0 ---------------------------------------------------------------------------------
+
+    def _can_write(self, node: Node) -> bool:
+        return not any(edge.is_full for edge in node.finals_out)
+
+    def _write_final(self, node: Node) -> None:
+        """Write a final value that is held, as soon as all that read the one before have (rule 46)."""
+        run = node.run
+        if run is None or run.held is None:
+            return
+        if not self._can_write(node):
+            self._suspects.append(node)
+            return
+        if self._limit_reached_by_final(run):
+            return
+        outputs = run.held
+        for edge in node.finals_out:
+            edge.queue.append(outputs[edge.spec.output])
+        node.bytes += sum(map(size_bytes, outputs))
+        node.runs += 1
+        node.run = None
+        self._note_progress(node)
+        self.newest.keep_final(node, run.number, outputs if run.has_final else None)
+        self._firing.end(node.index)
+        for edge in node.finals_out:
+            self._firing.arrive(edge.index)
+
+    # -- maps --------------------------------------------------------------------------------------
+
+    def _pump(self, node: Node) -> None:
+        run = node.run
+        if run is None or run.held is not None or not maps.pump(self, run):
+            return
+        if maps.is_over(run):
+            self._end_run(run, None)
+            return
+        source = maps.source_of(run)
+        if source is not None and run.waiting is None and maps.wants_element(run, source[1]):
+            self._wait_for(run, *source, run.dispatched)
+        self._note_progress(node)
+        if not node.progresses:
+            self._suspects.append(node)
+
+    def fail_element(self, run: Run, element: Element) -> None:
+        """The next element in order failed: so does the map (A8)."""
+        assert element.failure is not None
+        key = AttemptKey(run.key.run, run.key.node, run.number, run.emitted)
+        self.outcome = NodeFailed(run.node.name, key, *element.failure)
+
+    def _end_element(self, run: Run, key: AttemptKey, element: Element) -> None:
+        del run.in_flight[key.element]
+        run.elements[key.element] = element
+        self._maps.append(run.node)
+        self._note_progress(run.node)
+
+    def _cancel_map(self, run: Run) -> None:
+        for key in run.in_flight.values():
+            self._host.cancel(key)
+        run.in_flight.clear()
+        run.elements.clear()
+        source = maps.source_of(run)
+        if source is not None:
+            self._cancel_reading(*source)
+        self._end_run(run, None)
+
+    # -- limits and shapes -------------------------------------------------------------------------
+
+    def _limit_reached(self, node: Node, generation: tuple[int, ...]) -> bool:
+        limit = self._limits.get(node.index)
+        if limit is None or compare(generation, limit) < 0:
+            return False
+        self.outcome = LimitReached(node.name, generation)
+        return True
+
+    def _limit_reached_by_final(self, run: Run) -> bool:
+        if not self._limit_reached(run.node, (run.number,)):
+            return False
+        run.node.runs += 1
+        self.newest.keep_final(run.node, run.number, run.held if run.has_final else None)
+        return True
+
+    def _has_outputs(self, node: Node, outputs: int) -> bool:
+        if outputs >= node.spec.needed_outputs:
+            return True
+        self.outcome = TooFewOutputs(node.name, node.spec.place, outputs, node.spec.needed_outputs)
+        return False
+
+    # -- looking up --------------------------------------------------------------------------------
+
+    def _run_of(self, key: AttemptKey) -> Run | None:
+        """The run a report is about; None if it says nothing any more (fencing)."""
+        node = self.live.get(key)
+        if node is None:
+            self.dropped += 1
+            return None
+        run = node.run
+        if self.outcome is not None or run is None or run.number != key.generation:
+            return None
+        if key.element != WHOLE and key.element not in run.in_flight:
+            return None
+        return run
+
+    def _reading_of(self, key: AttemptKey, port: int) -> tuple[StreamEdge, Reading] | None:
+        run = self._run_of(key)
+        if run is None:
+            return None
+        edge = self._by_port.get((run.node.index, port))
+        if not isinstance(edge, StreamEdge):
+            return None
+        reading = edge.readings.get(run.number - edge.spec.delay)
+        return None if reading is None else (edge, reading)
+
+    # -- progress, rest and deadlock ---------------------------------------------------------------
+
+    def _note_progress(self, node: Node) -> None:
+        progresses = gate.goes_on(node)
+        if progresses is not node.progresses:
+            node.progresses = progresses
+            self._progressing += 1 if progresses else -1
+
+    def waits_of(self, node: Node) -> list[Wait]:
+        """What must happen before the node goes on; empty if it does, or if nobody wants it to."""
+        if node.run is not None:
+            return [] if node in self._maps else waits_in_run(node, node.run)
+        if not self._firing.is_wanted(node.index):
+            return []
+        lacking = [self.edges[index] for index in self._firing.lacking(node.index)]
+        return waits_to_start(node, lacking)
+
+    def _repair(self, suspects: list[Node]) -> bool:
+        """Widen one edge on a cycle of waits; a cycle without a full edge ends the run (rule 52)."""
+        cycle = find_cycle(suspects, self.waits_of)
+        if cycle is None:
+            return False
+        edge = edge_to_widen(cycle)
+        if edge is None:
+            self._end_deadlocked(cycle)
+            return True
+        edge.widen()
+        self.widened[edge.index] = self.widened.get(edge.index, 0) + 1
+        self._suspects.extend(suspects)  # there may be more cycles
+        if isinstance(edge, FinalEdge):
+            self._write_final(edge.producer)
+        else:
+            self._make_room_known(edge.producer)
+        return True
+
+    def _come_to_rest(self) -> None:
+        """Nothing moves: the run is done, or its demand cannot be met (rules 64, 65)."""
+        if self._repair(self.nodes):
+            return
+        if any(self._is_unmet(node) for node in self.nodes):
+            self._end_deadlocked([])
+            return
+        self.outcome = Done(tuple(node.name for node in self.nodes if node.run is not None))
+
+    def _is_unmet(self, node: Node) -> bool:
+        run = node.run
+        if run is None:
+            return self._firing.is_wanted(node.index)
+        return run.waiting is not None or run.held is not None
+
+    def _end_deadlocked(self, cycle: list[Wait]) -> None:
+        waits = [wait.describe() for node in self.nodes for wait in self.waits_of(node)]
+        self.outcome = Deadlocked(tuple(waits), tuple(wait.describe() for wait in cycle))
+
+    def check(self) -> None:
+        """Assert what must hold between turns (SEMANTICS 17, I3-I5)."""
+        for edge in self.edges:
+            edge.check()
+            if isinstance(edge, FinalEdge):
+                started = self._firing.next_run(edge.consumer.index)
+                assert edge.producer.runs - started + edge.spec.delay <= edge.capacity, edge
+        for node in self.nodes:
+            assert node.progresses == gate.goes_on(node), node.name
+        assert self._progressing == sum(node.progresses for node in self.nodes)

@@ -1,0 +1,98 @@
+"""How a flow run ended, as plain data; ``orchestrator.running`` turns it into reports and errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from executor.host import WorkerLoss
+from protocol.messages import AttemptKey, ErrorReport
+from protocol.values import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing is left to do. ``unfinished``: generators left without demand (rule 65)."""
+
+    unfinished: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """A node emitted the generation at which the run was to stop."""
+
+    node: str
+    generation: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailed:
+    """A body, or what is done with its inputs and results, raised."""
+
+    node: str
+    key: AttemptKey
+    error: ErrorReport
+    cause: Value | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """The worker that ran a node's body ended."""
+
+    node: str
+    key: AttemptKey
+    loss: WorkerLoss
+
+
+@dataclass(frozen=True, slots=True)
+class NothingAccumulated:
+    """A generator has no final value, but ``consumer`` reads it on ``port``."""
+
+    node: str
+    consumer: str
+    port: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TooFewOutputs:
+    """A result has fewer outputs than are connected."""
+
+    node: str
+    place: str
+    outputs: int
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlocked:
+    """Demand is left that nothing can meet; each wait is a sentence."""
+
+    waits: tuple[str, ...]
+    cycle: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The run's time was up; ``running`` names the nodes that were still running."""
+
+    timeout_s: float
+    running: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The run was given up from outside; what did it is raised by whoever waited for the run."""
+
+
+Outcome: TypeAlias = (
+    Done
+    | TimedOut
+    | Interrupted
+    | LimitReached
+    | NodeFailed
+    | NodeLost
+    | NothingAccumulated
+    | TooFewOutputs
+    | Deadlocked
+)

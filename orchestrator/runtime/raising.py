@@ -1,0 +1,106 @@
+"""The exception that a run's outcome is raised as; SEMANTICS 67 and 16.5."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from executor.errors import WorkerCrashed
+from protocol.serialization import DeserializationError
+
+from executor.hub import BY_REFERENCE
+from orchestrator.runtime.errors import (
+    AccumulationError,
+    FlowDeadlockError,
+    FlowTimeoutError,
+    NodeError,
+    RemoteError,
+    RemoteTraceback,
+    TerminateLimitReached,
+)
+from orchestrator.runtime.outcome import (
+    Deadlocked,
+    Done,
+    Interrupted,
+    LimitReached,
+    NodeFailed,
+    NodeLost,
+    NothingAccumulated,
+    Outcome,
+    TimedOut,
+    TooFewOutputs,
+)
+from orchestrator.spec import FlowSpec
+from protocol.messages import WHOLE, AttemptKey, Fault
+from protocol.values import Local
+
+_WHAT = {
+    Fault.CODE: "its code cannot be loaded where it is to run",
+    Fault.INPUT: "an input cannot be unpickled",
+    Fault.OUTPUT: "its result cannot be pickled",
+    Fault.SHAPE: "its result does not fit its outputs",
+}
+
+
+def exception_for(outcome: Outcome, spec: FlowSpec) -> BaseException | None:
+    """What to raise for an outcome, its cause set; None where the run is done."""
+    match outcome:
+        case Done():
+            return None
+        case LimitReached(node, generation):
+            return TerminateLimitReached(node, generation)
+        case NodeFailed():
+            return _of_node(outcome, spec)
+        case NodeLost(node, key, loss):
+            return WorkerCrashed(node, key.generation, key.attempt, loss.pid, loss.status, loss.charged)
+        case NothingAccumulated(node, consumer, port, reason):
+            return AccumulationError(node, consumer, port, reason)
+        case TooFewOutputs(node, place, outputs, needed):
+            return NodeError(
+                node,
+                place,
+                0,
+                "its result does not fit its outputs",
+                f"it has {outputs} outputs, but output {needed - 1} is connected (they count from 0)",
+            )
+        case Deadlocked(waits, cycle):
+            return FlowDeadlockError(waits, cycle)
+        case TimedOut(timeout_s, running):
+            return FlowTimeoutError(timeout_s, running)
+        case Interrupted():
+            return KeyboardInterrupt()
+        case _:
+            assert_never(outcome)
+
+
+def _of_node(failed: NodeFailed, spec: FlowSpec) -> BaseException:
+    report = failed.error
+    where = _where(failed.node, failed.key)
+    if report.fault is not Fault.BODY:
+        place = spec.nodes[failed.key.node].place
+        error: BaseException = NodeError(
+            failed.node, place, failed.key.generation, _WHAT[report.fault], report.message
+        )
+        error.__cause__ = RemoteTraceback(report.traceback)
+        return error
+    error = _own(failed)
+    if not isinstance(failed.cause, Local):
+        error.__cause__ = RemoteTraceback(report.traceback)
+    error.add_note(where)
+    return error
+
+
+def _own(failed: NodeFailed) -> BaseException:
+    """The node's own exception if it came over, else its stand-in."""
+    stand_in = RemoteError(failed.error.type_name, failed.error.message)
+    if failed.cause is None:
+        return stand_in
+    try:
+        error = BY_REFERENCE.loads(failed.cause)
+    except DeserializationError:
+        return stand_in
+    return error if isinstance(error, BaseException) else stand_in
+
+
+def _where(node: str, key: AttemptKey) -> str:
+    element = "" if key.element == WHOLE else f", element {key.element}"
+    return f"raised in node {node!r}, run {key.generation}{element}, attempt {key.attempt}"

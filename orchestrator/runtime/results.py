@@ -1,0 +1,46 @@
+"""What a run leaves readable: each node's newest data (SEMANTICS 12)."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass, field
+
+from orchestrator.runtime.state import Node
+from protocol.values import Value, size_bytes
+
+KEPT_BYTES: typing.Final = 64 * 1024
+"""A final value that others read is kept for ``get_data`` up to this size, unless ``keep=True``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """The newest data of a node at one run level.
+
+    ``outputs`` is None where there is no value (NO_VALUE), or where ``released_bytes`` tells how large
+    the value was that was let go once its readers had it.
+    """
+
+    generation: tuple[int, ...]
+    outputs: tuple[Value, ...] | None
+    released_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Newest:
+    """The newest final value and chunk of each node, by number; a chunk until its run is final."""
+
+    finals: dict[int, Emission] = field(default_factory=dict)
+    chunks: dict[int, Emission] = field(default_factory=dict)
+
+    def keep_final(self, node: Node, run: int, outputs: list[Value] | None) -> None:
+        self.chunks.pop(node.index, None)
+        size = sum(map(size_bytes, outputs or ()))
+        keeps = size <= KEPT_BYTES or not node.finals_out or node.spec.keep
+        self.finals[node.index] = Emission(
+            (run,),
+            tuple(outputs) if outputs is not None and keeps else None,
+            0 if keeps else size,
+        )
+
+    def keep_chunk(self, node: Node, run: int, chunk: int, outputs: list[Value]) -> None:
+        self.chunks[node.index] = Emission((run, chunk), tuple(outputs))

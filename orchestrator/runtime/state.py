@@ -1,0 +1,154 @@
+"""The state of one flow run: nodes, their runs in progress, and the two kinds of edges."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from executor.host import Input
+from orchestrator.spec import EdgeInput, NodeSpec
+from protocol.messages import AttemptKey, ErrorReport
+from protocol.values import Value
+
+
+@dataclass(slots=True, eq=False)
+class FinalEdge:
+    """Final values on their way (run level 0): a queue of ``capacity`` places (rule 46).
+
+    A default is never in it. Reading, which is the start of the consumer's run, takes one.
+    """
+
+    index: int
+    producer: Node
+    consumer: Node
+    port: int
+    spec: EdgeInput
+    queue: deque[Value] = field(default_factory=deque)
+    capacity: int = 1
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.queue) >= self.capacity
+
+    def widen(self) -> None:
+        self.capacity += 1
+
+    def check(self) -> None:
+        assert len(self.queue) <= self.capacity, (self.index, len(self.queue), self.capacity)
+
+
+@dataclass(slots=True, eq=False)
+class Reading:
+    """One generation of a stream, as one run of its consumer reads it.
+
+    It is live from the producer's start of that generation, even if the reading run has not begun,
+    until the reader cancels or ends (rule 50).
+    """
+
+    generation: int
+    buffer: deque[Value] = field(default_factory=deque)  # chunks that were not yet handed on
+    emitted: int = 0
+    taken: int = 0
+    has_come: bool = False  # whether firing has been told of this generation
+    ended: bool = False  # by the producer
+    live: bool = True
+    run: Run | None = None  # the consumer's run, once begun
+
+    @property
+    def untaken(self) -> int:
+        return self.emitted - self.taken
+
+
+@dataclass(slots=True, eq=False)
+class StreamEdge:
+    """Chunks on their way (run level 1): at most ``capacity`` that their live readers have not taken."""
+
+    index: int
+    producer: Node
+    consumer: Node
+    port: int
+    spec: EdgeInput
+    capacity: int = 0
+    untaken: int = 0  # over all live readings
+    readings: dict[int, Reading] = field(default_factory=dict)  # by generation; a few at most
+
+    def __post_init__(self) -> None:
+        self.capacity = self.spec.window + 1
+
+    @property
+    def is_full(self) -> bool:
+        return self.untaken >= self.capacity
+
+    def widen(self) -> None:
+        self.capacity *= 2
+
+    def check(self) -> None:
+        live = [reading for reading in self.readings.values() if reading.live]
+        assert self.untaken == sum(reading.untaken for reading in live), self.index
+        assert self.untaken <= self.capacity, (self.index, self.untaken, self.capacity)
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A run rests until its stream on ``edge`` has chunk ``chunk``."""
+
+    edge: StreamEdge
+    reading: Reading
+    chunk: int
+
+
+@dataclass(slots=True, eq=False)
+class Element:
+    """What became of one element of a map: its outputs, or the error it ended with."""
+
+    outputs: list[Value] | None
+    failure: tuple[ErrorReport, Value | None] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A run in progress: its body is with a host, or its final value waits to be written."""
+
+    node: Node
+    number: int
+    key: AttemptKey
+    credit: int
+    emitted: int = 0
+    waiting: Waiting | None = None
+    cancels_unanswered: int = 0
+    # The final outputs, computed but not yet written because an edge is full (barrier 0).
+    held: list[Value] | None = None
+    has_final: bool = False  # else its final value is NO_VALUE
+    # Of a map: its element-free inputs, what was taken, and results that are not emitted yet.
+    inputs: list[Input] = field(default_factory=list)
+    dispatched: int = 0
+    in_flight: dict[int, AttemptKey] = field(default_factory=dict)
+    elements: dict[int, Element] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One node of the flow and what it has done so far."""
+
+    index: int
+    spec: NodeSpec
+    finals_in: list[FinalEdge] = field(default_factory=list)
+    streams_in: list[StreamEdge] = field(default_factory=list)
+    finals_out: list[FinalEdge] = field(default_factory=list)
+    streams_out: list[StreamEdge] = field(default_factory=list)
+    run: Run | None = None
+    # Counted in the flow's number of nodes that go on by themselves (see Machine._note_progress).
+    progresses: bool = False
+    runs: int = 0
+    chunks: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def drains_itself(self) -> bool:
+        """Whether it runs to its end though nobody is connected to it (A7)."""
+        return not self.finals_out and not self.streams_out and self.spec.drain

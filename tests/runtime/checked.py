@@ -1,0 +1,146 @@
+"""A flow machine that asserts the invariants I1-I9 of SEMANTICS 17 while it runs.
+
+I1 (rule 19) needs to know what bodies read, so the graphs that test it carry the generation in their
+values (``tests.runtime.graphs``); all others are seen from the verbs and reports alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from executor.host import Host, Invocation
+from orchestrator.runtime.machine import FlowMachine
+from orchestrator.runtime.outcome import Done
+from orchestrator.spec import EdgeInput
+from protocol.messages import WHOLE, AttemptKey, ErrorReport, Missing, RunId
+from protocol.values import Value
+
+
+class CheckedMachine(FlowMachine):
+    """Checks itself after each turn; ``violations`` must be looked at by whoever runs it."""
+
+    made: list[CheckedMachine] = []  # noqa: RUF012 - the fixture's list of all there were
+
+    def __init__(self, spec: Any, run: RunId, host: Host, **others: Any) -> None:
+        super().__init__(spec, run, CheckedHost(host, self), **others)
+        self.chunks_seen: dict[AttemptKey, int] = {}
+        self.cancelled_readers: set[tuple[AttemptKey, int]] = set()
+        self.cancels_by_reader: dict[AttemptKey, int] = {}
+        self.throws: dict[AttemptKey, int] = {}
+        self.ended_attempts: set[AttemptKey] = set()
+        CheckedMachine.made.append(self)
+
+    def settle(self) -> None:
+        super().settle()
+        self.check()
+
+    def chunks(self, key: AttemptKey, first: int, count: int, width: int, values: list[Value]) -> None:
+        assert key not in self.ended_attempts, f"chunk after the end of {key}"
+        assert first == self.chunks_seen.get(key, 0), f"I2: chunk {first} of {key} out of order"
+        self.chunks_seen[key] = first + count
+        super().chunks(key, first, count, width, values)
+
+    def cancel_stream(self, key: AttemptKey, port: int) -> None:
+        self.cancelled_readers.add((key, port))
+        super().cancel_stream(key, port)
+
+    def completed(
+        self,
+        key: AttemptKey,
+        emitted: int,
+        seconds: float,
+        outputs: list[Value],
+        missing: Missing | None,
+    ) -> None:
+        self._end(key)
+        super().completed(key, emitted, seconds, outputs, missing)
+
+    def failed(
+        self, key: AttemptKey, emitted: int, seconds: float, error: ErrorReport, cause: Value | None
+    ) -> None:
+        self._end(key)
+        super().failed(key, emitted, seconds, error, cause)
+
+    def cancelled(self, key: AttemptKey) -> None:
+        self._end(key)
+        super().cancelled(key)
+
+    def _end(self, key: AttemptKey) -> None:
+        assert key not in self.ended_attempts, f"I2: {key} ended twice"
+        self.ended_attempts.add(key)
+
+    def check_end(self) -> None:
+        """What must hold when the run is over (I6, I7, I9)."""
+        assert self.outcome is not None, "I7: at rest without an outcome"
+        assert not self.live, f"I9: attempts left with a host: {list(self.live)}"
+        if isinstance(self.outcome, Done):
+            cyclic = _in_cyclic_components(self)
+            for node in self.nodes:
+                if node.index not in cyclic and node.name not in self.outcome.unfinished:
+                    assert node.runs == 1, f"I6: {node.name} ran {node.runs} times"
+
+
+class CheckedHost:
+    """Passes verbs on, and asserts what they must never do."""
+
+    def __init__(self, host: Host, machine: CheckedMachine) -> None:
+        self._host = host
+        self._machine = machine
+
+    def invoke(self, invocation: Invocation) -> None:
+        key = invocation.key
+        if key.element == WHOLE:
+            others = [live for live in self._machine.live if live.node == key.node and live != key]
+            assert not [live for live in others if live.element == WHOLE], f"I5: {key} overlaps {others}"
+        else:
+            ahead = self._machine.nodes[key.node].spec.ahead
+            run = self._machine.nodes[key.node].run
+            assert run is not None
+            assert len(run.in_flight) <= ahead, "A8: more elements in flight than asked"
+        self._host.invoke(invocation)
+
+    def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
+        assert (key, port) not in self._machine.cancelled_readers, "I8: a chunk after the cancel"
+        self._host.deliver(key, port, first, values)
+
+    def end_stream(self, key: AttemptKey, port: int, count: int) -> None:
+        self._host.end_stream(key, port, count)
+
+    def produce(self, key: AttemptKey, upto: int) -> None:
+        self._host.produce(key, upto)
+
+    def throw_cancel(self, key: AttemptKey) -> None:
+        throws = self._machine.throws
+        throws[key] = throws.get(key, 0) + 1
+        readers = len(self._machine.nodes[key.node].streams_out)
+        assert throws[key] <= readers, "I8: more throws than readers that could have cancelled"
+        self._host.throw_cancel(key)
+
+    def cancel(self, key: AttemptKey) -> None:
+        self._host.cancel(key)
+
+    def release(self, run: RunId) -> None:
+        self._host.release(run)
+
+
+def _in_cyclic_components(machine: FlowMachine) -> set[int]:
+    """The nodes connected, in either direction, with a node that is on a cycle (rule 22)."""
+    neighbours: dict[int, set[int]] = {node.index: set() for node in machine.nodes}
+    delayed: set[int] = set()
+    for node in machine.nodes:
+        for port in node.spec.ports:
+            if isinstance(port.input, EdgeInput):
+                neighbours[node.index].add(port.input.producer)
+                neighbours[port.input.producer].add(node.index)
+                if port.input.delay:
+                    delayed.add(node.index)
+    found: set[int] = set()
+    pending: Sequence[int] = sorted(delayed)
+    stack = list(pending)
+    while stack:
+        index = stack.pop()
+        if index not in found:
+            found.add(index)
+            stack.extend(neighbours[index])
+    return found

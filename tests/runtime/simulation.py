@@ -1,0 +1,133 @@
+"""A flow run over simulated workers: real hubs and bodies, seeded schedules, no process and no clock.
+
+Messages between the machine and each worker keep their order, everything else is drawn by the seed:
+which message arrives next, which body is stepped next, when the machine may act.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from executor.host import Invocation
+from executor.hub import BY_REFERENCE, Codec, Hub
+from orchestrator.coordinator import Job, _codes, _constants
+from protocol.messages import AttemptKey, RunId
+from protocol.values import Value
+from tests.runtime.checked import CheckedMachine
+
+Message = Callable[[], None]
+
+
+class Simulation:
+    """``workers`` hubs and one machine; ``run`` plays one schedule to the end."""
+
+    def __init__(
+        self, job: Job, *, seed: int = 0, workers: int = 2, codec: Codec = BY_REFERENCE
+    ) -> None:
+        self._random = random.Random(seed)
+        self._hubs = [Hub(codec) for _ in range(workers)]
+        self._down: list[deque[Message]] = [deque() for _ in range(workers)]
+        self._up: list[deque[Message]] = [deque() for _ in range(workers)]
+        self.machine = CheckedMachine(
+            job.spec,
+            RunId(1),
+            _SimulatedPool(self._hubs, self._down, self._random),
+            codes=_codes(job),
+            constants=_constants(job),
+            parameters=job.parameters,
+            limits=job.limits,
+            constant_limit=job.constant_limit,
+        )
+        for hub, queue in zip(self._hubs, self._up, strict=True):
+            hub.attach(_Uplink(self.machine, queue))  # type: ignore[arg-type]  # any verb
+
+    def run(self, *, most_steps: int = 200_000) -> CheckedMachine:
+        machine = self.machine
+        machine.begin()
+        machine.settle()
+        cancelled = False
+        for _ in range(most_steps):
+            if machine.outcome is not None and not cancelled:
+                cancelled = True
+                machine.cancel_live()
+            choices = self._choices()
+            if not choices:
+                break
+            self._random.choice(choices)()
+        else:
+            raise AssertionError(f"no end after {most_steps} steps")
+        machine.check_end()
+        return machine
+
+    def _choices(self) -> list[Message]:
+        choices: list[Message] = []
+        for hub, down, up in zip(self._hubs, self._down, self._up, strict=True):
+            if down:
+                choices.append(lambda down=down: down.popleft()())
+            if up:
+                choices.append(lambda up=up: self._report(up))
+            if hub.is_ready:
+                choices.append(lambda hub=hub: hub.step())
+        return choices
+
+    def _report(self, queue: deque[Message]) -> None:
+        # Several messages come as one envelope; the machine acts after each envelope.
+        for _ in range(self._random.randint(1, len(queue))):
+            queue.popleft()()
+        self.machine.settle()
+
+
+class _SimulatedPool:
+    """Draws a worker for each attempt and lets its messages wait for their turn."""
+
+    def __init__(self, hubs: list[Hub], down: list[deque[Message]], draw: random.Random) -> None:
+        self._hubs = hubs
+        self._down = down
+        self._random = draw
+        self._worker_of: dict[AttemptKey, int] = {}
+        self._pins: dict[int, int] = {}
+
+    def invoke(self, invocation: Invocation) -> None:
+        worker = self._random.randrange(len(self._hubs))
+        if invocation.pinned:
+            worker = self._pins.setdefault(invocation.key.node, worker)
+        self._worker_of[invocation.key] = worker
+        self._send(invocation.key, "invoke", invocation)
+
+    def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
+        self._send(key, "deliver", key, port, first, values)
+
+    def end_stream(self, key: AttemptKey, port: int, count: int) -> None:
+        self._send(key, "end_stream", key, port, count)
+
+    def produce(self, key: AttemptKey, upto: int) -> None:
+        self._send(key, "produce", key, upto)
+
+    def throw_cancel(self, key: AttemptKey) -> None:
+        self._send(key, "throw_cancel", key)
+
+    def cancel(self, key: AttemptKey) -> None:
+        self._send(key, "cancel", key)
+
+    def release(self, run: RunId) -> None:
+        raise AssertionError("a simulation releases nothing")
+
+    def _send(self, key: AttemptKey, verb: str, *arguments: Any) -> None:
+        worker = self._worker_of[key]
+        method = getattr(self._hubs[worker], verb)
+        self._down[worker].append(lambda: method(*arguments))
+
+
+class _Uplink:
+    """Lets reports wait for their turn."""
+
+    def __init__(self, machine: CheckedMachine, queue: deque[Message]) -> None:
+        self._machine = machine
+        self._queue = queue
+
+    def __getattr__(self, verb: str) -> Callable[..., None]:
+        method = getattr(self._machine, verb)
+        return lambda *arguments: self._queue.append(lambda: method(*arguments))
