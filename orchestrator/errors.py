@@ -1,0 +1,102 @@
+"""What may be wrong with a flow, each error with the places to look at and what to change.
+
+Every error's ``args`` are its fields, so that it crosses processes whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+class FlowError(Exception):
+    """Base of all errors that are ours and not a node's own."""
+
+
+class InvalidFlowError(FlowError):
+    """The flow as it is written cannot be run. Raised before any body has started."""
+
+
+class FlowDefinitionError(InvalidFlowError, AttributeError):
+    """Nodes are connected wrongly; ``problems`` holds a sentence for each mistake found.
+
+    It is an AttributeError because most of these mistakes are names that stand for nothing.
+    """
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return self.problems[0]
+        shown = [f"  - {problem}" for problem in self.problems[:_PROBLEMS_SHOWN]]
+        hidden = len(self.problems) - len(shown)
+        more = [f"  … and {hidden} more"] if hidden else []
+        return "\n".join([f"the flow has {len(self.problems)} mistakes:", *shown, *more])
+
+
+_PROBLEMS_SHOWN: Final = 20
+
+
+class NotSerializableError(InvalidFlowError, TypeError):
+    """A value or a node's code has to go to a worker and cannot be pickled.
+
+    ``subject`` says which value of which node, with its place; ``reason`` is the serializer's word.
+    """
+
+    def __init__(self, subject: str, reason: str) -> None:
+        super().__init__(subject, reason)
+        self.subject = subject
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.subject} cannot be sent to a worker: {self.reason}. Make it picklable, "
+            'or let the node run here: @node(placement="inline"), or workers=0'
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MissingDefaults:
+    """A node that could begin a cycle if the underlined parameters had defaults.
+
+    ``signature`` holds the lines of its signature, the last one of dashes.
+    """
+
+    node: str
+    place: str
+    signature: tuple[str, ...]
+
+    def describe(self) -> str:
+        return "\n".join(
+            f"  {line}"
+            for line in (
+                f"{self.node} must have defaults for EACH/ALL the underlined parameters:",
+                f"Defined at {self.place}",
+                "Full Signature:",
+                *self.signature,
+            )
+        )
+
+
+class MissingDefaultError(InvalidFlowError):
+    """A cycle that no node can begin, because none has defaults for all that the cycle feeds it.
+
+    ``nodes`` holds the members of the cycle, any of which could begin it; ``parameters`` is the number
+    of underlined parameters.
+    """
+
+    def __init__(self, nodes: tuple[MissingDefaults, ...], parameters: int) -> None:
+        super().__init__(nodes, parameters)
+        self.nodes = nodes
+        self.parameters = parameters
+
+    def __str__(self) -> str:
+        blocks = "\nOR\n".join(node.describe() for node in self.nodes)
+        if self.parameters == 1:
+            return blocks
+        return (
+            "Detected a cycle without default values. You must add defaults to the indicated "
+            f"arguments for at least ONE of the following nodes:\n{blocks}"
+        )

@@ -1,0 +1,135 @@
+"""The state of a flow while it is written, behind :class:`orchestrator.graph.flow.Flow`."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from operator import attrgetter
+from typing import Any
+
+from orchestrator.errors import FlowDefinitionError
+from orchestrator.graph.draft import DraftNode, NodeRecord, OutputRef, Placeholder, record_of
+from orchestrator.graph.finalize import finalize
+from orchestrator.graph.finalized import Graph
+from orchestrator.graph.results import NoResults, Results
+
+
+class _Phase(enum.Enum):
+    NEW = "new"  # no block was entered; nodes may be added
+    OPEN = "open"  # inside the block
+    CLOSED = "closed"  # after the block, or checked without one
+    FAILED = "failed"  # the block raised
+
+
+class Builder:
+    """The nodes and placeholders of one flow.
+
+    ``namespace`` is the flow's own attributes, which name its nodes. ``results`` is what ``get_data``
+    reads.
+    """
+
+    def __init__(self, namespace: Mapping[str, object]) -> None:
+        self.results: Results = NoResults()
+        self._namespace = namespace
+        self._phase = _Phase.NEW
+        self._records: list[NodeRecord] = []
+        self._placeholders: dict[str, Placeholder] = {}
+        self._graph: Graph | None = None
+
+    # -- the block ----------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        return self._phase is _Phase.OPEN
+
+    def open(self, place: str) -> None:
+        if self._phase is not _Phase.NEW:
+            raise RuntimeError(
+                f"the flow is entered at {place}, but it had its block or was run already"
+            )
+        self._phase = _Phase.OPEN
+
+    def close(self, *, failed: bool) -> None:
+        self._phase = _Phase.FAILED if failed else _Phase.CLOSED
+
+    # -- nodes and names ------------------------------------------------------------------------------
+
+    def adopt(self, record: NodeRecord) -> None:
+        record.owner = self
+        self._records.append(record)
+
+    def add(self, record: NodeRecord, place: str) -> None:
+        """Take a node in, unless it is here already."""
+        if record.owner is self:
+            return
+        if record.owner is not None:
+            raise FlowDefinitionError((f"{record.label}, added at {place}, belongs to another flow",))
+        if self._phase not in (_Phase.NEW, _Phase.OPEN):
+            raise RuntimeError(
+                f"{record.label} is added at {place}, but the flow is complete since its block ended "
+                "or it was planned"
+            )
+        self.adopt(record)
+
+    def placeholder(self, name: str, place: str) -> Placeholder:
+        placeholder = Placeholder(self, name, place)
+        self._placeholders.setdefault(name, placeholder)
+        return placeholder
+
+    # -- the result -----------------------------------------------------------------------------------
+
+    def graph(self) -> Graph:
+        """The checked graph; from the first call on nothing can be added.
+
+        Raises:
+            FlowDefinitionError: with all mistakes that were found.
+            RuntimeError: the block raised, so the flow is not complete, or it has not ended.
+        """
+        if self._graph is None:
+            if self._phase is _Phase.OPEN:
+                raise RuntimeError("the flow is complete only at the end of its 'with' block")
+            if self._phase is _Phase.FAILED:
+                raise RuntimeError("the 'with' block of this flow raised, so the flow is not complete")
+            self._phase = _Phase.CLOSED
+            names = {name: held for name, held in self._namespace.items() if name[0] != "_"}
+            self._adopt_connected()
+            self._name_nodes(names)
+            self._graph = finalize(self, self._records, names, self._placeholders)
+        return self._graph
+
+    def _adopt_connected(self) -> None:
+        """Take in what the nodes are connected to and was made outside of any block (A6)."""
+        for record in self._records:  # grows while it is walked
+            for producer in _connected(record):
+                if producer.owner is None:
+                    self.adopt(producer)
+        self._records.sort(key=attrgetter("created"))
+
+    def _name_nodes(self, names: Mapping[str, object]) -> None:
+        for name, held in names.items():
+            if isinstance(held, DraftNode):
+                record = record_of(held)
+                if record.owner is self and record.name is None:
+                    record.name = name
+
+    def data_of(self, record: NodeRecord, run_level: int) -> tuple[Any, ...] | None:
+        """What a node shows at a run level; a map's final values are those of its folds."""
+        if self._graph is None:
+            return None
+        folds = self._graph.folds.get(record.number, ()) if record.is_map else ()
+        if run_level or not folds:
+            return self.results.get(record.number, run_level)
+        outputs: list[Any] = []
+        for number in folds:
+            folded = self.results.get(number, 0)
+            if folded is None:
+                return None
+            outputs += folded
+        return tuple(outputs)
+
+
+def _connected(record: NodeRecord) -> Iterator[NodeRecord]:
+    for argument in record.inputs:
+        of = argument.of if isinstance(argument, OutputRef) else argument
+        if isinstance(of, DraftNode):
+            yield record_of(of)

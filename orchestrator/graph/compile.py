@@ -1,0 +1,243 @@
+"""From a planned graph to a FlowSpec: code and constants encoded once, options spelled out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from typing import Any, Final, TypeAlias
+
+from executor.code import BodyCode
+from orchestrator.errors import NotSerializableError
+from orchestrator.graph.finalized import (
+    ConstantSource,
+    DefaultSource,
+    EdgeSource,
+    Graph,
+    GraphNode,
+    ParameterSource,
+    Source,
+)
+from orchestrator.graph.flow import Flow, graph_of
+from orchestrator.graph.planning import Plan, plan_graph
+from orchestrator.graph.template import NodeTemplate
+from orchestrator.spec import (
+    CodeSpec,
+    ConstantInput,
+    ConstantSpec,
+    EdgeInput,
+    FlowSpec,
+    InputSpec,
+    Locals,
+    NodeSpec,
+    ParameterInput,
+    ParameterSpec,
+    Payload,
+    Placement,
+    PortSpec,
+    Unconnected,
+)
+from protocol.messages import Digest
+from protocol.values import Local, Value
+
+EncodeCode: TypeAlias = Callable[[BodyCode], Value]
+EncodeValue: TypeAlias = Callable[[object], Value]
+
+_DIGEST_BYTES: Final = 16
+
+
+def compile_flow(
+    flow: Flow,
+    *,
+    workers: int,
+    encode_code: EncodeCode,
+    encode_value: EncodeValue,
+) -> tuple[FlowSpec, Locals]:
+    """Plan a flow; returns it as plain data, and the objects that stay here.
+
+    With no workers every node is inline. What only inline nodes use is not encoded: its payload is
+    None and the object is in the ``Locals`` (for code a :class:`~executor.code.BodyCode`), so it need
+    not be picklable. A parameter's default is encoded if any of its readers runs in a worker.
+
+    Raises:
+        FlowDefinitionError: nodes are connected wrongly.
+        MissingDefaultError: a cycle has no node that could begin it on its defaults.
+        NotSerializableError: a constant, a default or a node's code that a worker needs does not
+            pickle; the error names the node and the port.
+    """
+    graph = graph_of(flow)
+    compiler = _Compiler(graph, plan_graph(graph), workers, encode_code, encode_value)
+    nodes = tuple(compiler.node(node) for node in graph.nodes)
+    parameters = tuple(compiler.parameters())
+    spec = FlowSpec(nodes, tuple(compiler.codes), tuple(compiler.constants), parameters)
+    return spec, compiler.locals
+
+
+class _Compiler:
+    def __init__(
+        self,
+        graph: Graph,
+        plan: Plan,
+        workers: int,
+        encode_code: EncodeCode,
+        encode_value: EncodeValue,
+    ) -> None:
+        self.locals = Locals()
+        self.codes: list[CodeSpec] = []
+        self.constants: list[ConstantSpec] = []
+        self._graph = graph
+        self._plan = plan
+        self._workers = workers
+        self._encode_code = encode_code
+        self._encode_value = encode_value
+        self._digests: dict[NodeTemplate[..., Any], Digest] = {}
+        self._encoded: set[Digest] = set()  # templates of equal code share it
+        # By identity: equal objects may differ, as 1 and True do. The graph keeps them all alive.
+        self._constant_numbers: dict[tuple[int, Placement], int] = {}
+        # By parameter, the first reader of its value that runs in a worker.
+        self._remote_readers: dict[str, tuple[GraphNode, int]] = {}
+
+    def node(self, node: GraphNode) -> NodeSpec:
+        options = node.template.options
+        return NodeSpec(
+            name=node.name,
+            kind=node.kind,
+            code=self._code(node),
+            ports=tuple(
+                PortSpec(port.name, port.run_level, self._input(node, index, source))
+                for index, (port, source) in enumerate(zip(node.ports, node.inputs, strict=True))
+            ),
+            placement=self._placement(node),
+            place=node.place,
+            needed_outputs=node.needed_outputs,
+            multiple_outputs=options.multiple_outputs,
+            drain=options.drain,
+            keep=options.keep,
+            pinned=node.template.blueprint.is_class,
+            hidden=node.hidden,
+            ahead=self._ahead(node),
+        )
+
+    def parameters(self) -> Iterator[ParameterSpec]:
+        """The parameters, once all nodes have been compiled."""
+        for name, given in self._graph.parameters.items():
+            payload = None
+            reader = self._remote_readers.get(name)
+            if not given.is_required:
+                if reader is None:
+                    self.locals.parameters[name] = given.default
+                else:
+                    subject = f"the default of parameter {name!r} ({given.place}), {_port(*reader)}"
+                    payload = self._encode(given.default, subject)
+            yield ParameterSpec(name, given.is_required, payload)
+
+    def _placement(self, node: GraphNode) -> Placement:
+        return node.template.options.placement if self._workers else "inline"
+
+    def _ahead(self, node: GraphNode) -> int:
+        if node.kind != "map":
+            return 0
+        return node.ahead or max(1, 2 * self._workers)
+
+    # -- inputs -------------------------------------------------------------------------------------
+
+    def _input(self, node: GraphNode, index: int, source: Source) -> InputSpec:
+        match source:
+            case EdgeSource(producer, output):
+                delay = self._plan.delay(node.number, index)
+                window = self._window(self._graph.nodes[producer], node)
+                return EdgeInput(producer, output, delay, window)
+            case ConstantSource(value):
+                return ConstantInput(self._constant(node, index, value))
+            case ParameterSource(name):
+                if self._placement(node) != "inline":
+                    self._remote_readers.setdefault(name, (node, index))
+                return ParameterInput(name)
+            case DefaultSource():
+                return Unconnected()
+
+    def _window(self, producer: GraphNode, consumer: GraphNode) -> int:
+        window = producer.template.options.window
+        if window is not None:
+            return window
+        return 0 if self._placement(producer) == self._placement(consumer) == "inline" else 1
+
+    def _constant(self, node: GraphNode, index: int, value: object) -> int:
+        placement = self._placement(node)
+        number = self._constant_numbers.get((id(value), placement))
+        if number is not None:
+            return number
+        number = len(self.constants)
+        payload = None
+        if placement == "inline":
+            self.locals.constants[number] = value
+        else:
+            payload = self._encode(value, f"the constant {_port(node, index)}")
+        self.constants.append(ConstantSpec(node.number, index, payload))
+        self._constant_numbers[id(value), placement] = number
+        return number
+
+    def _encode(self, value: object, subject: str) -> Payload:
+        try:
+            return _payload(self._encode_value(value))
+        except Exception as error:
+            raise NotSerializableError(subject, str(error)) from error
+
+    # -- code ---------------------------------------------------------------------------------------
+
+    def _code(self, node: GraphNode) -> Digest:
+        digest = self._digests.get(node.template)
+        if digest is None:
+            digest = self._digests[node.template] = self._add_code(node)
+        return digest
+
+    def _add_code(self, node: GraphNode) -> Digest:
+        template = node.template
+        options = template.options
+        code = BodyCode(
+            template.__wrapped__, options.stream_in, options.multiple_outputs, options.accumulate
+        )
+        if self._placement(node) == "inline":
+            digest = _made_up_digest()
+            self.codes.append(CodeSpec(digest, None))
+            self.locals.codes[digest] = code
+            return digest
+        try:
+            payload = _payload(self._encode_code(code))
+        except Exception as error:
+            subject = f"the code of {template.name} ({template.place}), used by node {node.label}"
+            raise NotSerializableError(subject, str(error)) from error
+        digest = _digest_of(payload)
+        if digest not in self._encoded:
+            self._encoded.add(digest)
+            self.codes.append(CodeSpec(digest, payload))
+        return digest
+
+
+def _port(node: GraphNode, index: int) -> str:
+    return f"for parameter {node.ports[index].name!r} of node {node.label}"
+
+
+def _payload(value: Value) -> Payload:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, Local):
+        raise TypeError("an encoder kept the object instead of serializing it")
+    return tuple(bytes(frame) for frame in value)
+
+
+def _digest_of(payload: Payload) -> Digest:
+    frames = (payload,) if isinstance(payload, bytes) else payload
+    digest = blake2b(digest_size=_DIGEST_BYTES)
+    for frame in frames:
+        digest.update(len(frame).to_bytes(8, "little"))
+        digest.update(frame)
+    return Digest(digest.digest())
+
+
+_made_up: Final = itertools.count(1)
+
+
+def _made_up_digest() -> Digest:
+    """A digest for code that is not encoded, used for nothing else in this process."""
+    return Digest(next(_made_up).to_bytes(_DIGEST_BYTES, "big"))

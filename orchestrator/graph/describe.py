@@ -1,0 +1,110 @@
+"""What a planned flow consists of, as plain data for people and programs to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.graph.finalized import (
+    ConstantSource,
+    DefaultSource,
+    EdgeSource,
+    Graph,
+    GraphNode,
+    ParameterSource,
+    Source,
+)
+from orchestrator.graph.planning import Plan
+from orchestrator.spec import Kind, Placement
+
+
+@dataclass(frozen=True, slots=True)
+class InputDescription:
+    """What feeds a port. ``source`` is a node's name, a constant's repr, or a parameter's name.
+
+    ``kind``: ``edge``, ``constant``, ``parameter`` or ``default``. ``output`` and ``delay`` (in
+    generations) mean something for an edge only. ``run_level`` is 1 where the port takes a stream.
+    """
+
+    port: str
+    run_level: int
+    kind: str
+    source: str
+    output: int = 0
+    delay: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDescription:
+    """A node; ``place`` is where it was written."""
+
+    name: str
+    template: str
+    kind: Kind
+    placement: Placement
+    place: str
+    hidden: bool
+    inputs: tuple[InputDescription, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterDescription:
+    """A value given at run time; ``default`` is its repr, None where it is required."""
+
+    name: str
+    default: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowDescription:
+    """A planned flow: nodes in order of creation."""
+
+    nodes: tuple[NodeDescription, ...]
+    parameters: tuple[ParameterDescription, ...]
+
+
+def describe(graph: Graph, plan: Plan) -> FlowDescription:
+    """Describe a graph and its plan."""
+    return FlowDescription(
+        tuple(_node(graph, plan, node) for node in graph.nodes),
+        tuple(
+            ParameterDescription(name, None if given.is_required else _short(given.default))
+            for name, given in graph.parameters.items()
+        ),
+    )
+
+
+def _node(graph: Graph, plan: Plan, node: GraphNode) -> NodeDescription:
+    return NodeDescription(
+        node.name,
+        node.template.name,
+        node.kind,
+        node.template.options.placement,
+        node.place,
+        node.hidden,
+        tuple(
+            _input(graph, port.name, port.run_level, source, plan.delay(node.number, index))
+            for index, (port, source) in enumerate(zip(node.ports, node.inputs, strict=True))
+        ),
+    )
+
+
+def _input(graph: Graph, port: str, run_level: int, source: Source, delay: int) -> InputDescription:
+    match source:
+        case EdgeSource(producer, output):
+            name = graph.nodes[producer].name
+            return InputDescription(port, run_level, "edge", name, output, delay)
+        case ConstantSource(value):
+            return InputDescription(port, run_level, "constant", _short(value))
+        case ParameterSource(name):
+            return InputDescription(port, run_level, "parameter", name)
+        case DefaultSource():
+            return InputDescription(port, run_level, "default", "")
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a constant is any object, and its repr may raise anything
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= 60 else f"{text[:59]}…"

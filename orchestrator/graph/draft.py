@@ -1,0 +1,180 @@
+"""What users hold while they write a flow: nodes, their outputs, names not defined yet, parameters."""
+
+from __future__ import annotations
+
+import itertools
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+
+from orchestrator.graph.place import caller_place
+
+if TYPE_CHECKING:
+    from orchestrator.graph.template import NodeTemplate
+
+
+class _Marker:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+UNCONNECTED: Final = _Marker("UNCONNECTED")
+"""In place of an argument: the port takes its default in every run."""
+
+REQUIRED: Final = _Marker("REQUIRED")
+"""In place of a parameter's default: it has none."""
+
+
+class Owner(Protocol):
+    """The flow that a node belongs to, as far as the node knows it."""
+
+    def adopt(self, record: NodeRecord) -> None: ...
+
+    def data_of(self, record: NodeRecord, run_level: int) -> tuple[Any, ...] | None: ...
+
+
+current_owner: ContextVar[Owner | None] = ContextVar("current_owner", default=None)
+"""The flow whose ``with`` block is being executed."""
+
+_creations: Final = itertools.count()
+
+
+@dataclass(slots=True, eq=False)
+class NodeRecord:
+    """A node as it was written. ``inputs`` holds what was passed for each port, or UNCONNECTED.
+
+    ``created`` orders the nodes of a flow. ``number`` and ``name`` are set when the flow is finalized;
+    until then ``name`` is None where no attribute names the node.
+    """
+
+    template: NodeTemplate[..., Any]
+    inputs: list[object]
+    place: str
+    is_map: bool = False
+    ahead: int | None = None
+    created: int = field(default_factory=_creations.__next__)
+    owner: Owner | None = None
+    name: str | None = None
+    number: int = -1
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        if self.name is None:
+            return f"{self.template.name} ({self.place})"
+        return f"{self.name!r} ({self.template.name}, {self.place})"
+
+
+class DraftNode:
+    """A node of a flow. Passed as an argument it stands for its output 0."""
+
+    __slots__ = ("__weakref__", "_record")
+
+    def __init__(self, record: NodeRecord) -> None:
+        self._record = record
+
+    def output(self, index: int) -> Any:
+        """One output of a node with ``multiple_outputs=True``, to be passed as an argument."""
+        return OutputRef(self, _checked(index))
+
+    def get_data(self, run_level: int = 0) -> tuple[Any, ...] | None:
+        """The newest data, one element for each output; None if there is none (SEMANTICS 12).
+
+        Args:
+            run_level: 0 for the final value of the last completed run, 1 for the newest chunk of the
+                run in progress.
+        """
+        owner = self._record.owner
+        return None if owner is None else owner.data_of(self._record, run_level)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"node {self._record.label} is part of a value; "
+            "a node has to be an argument by itself, not inside a list or another object"
+        )
+
+    def __repr__(self) -> str:
+        return f"<node {self._record.label}>"
+
+
+class Placeholder:
+    """A name of a flow that nothing has been assigned to yet; as an argument, the node's output 0."""
+
+    __slots__ = ("name", "owner", "place")
+
+    def __init__(self, owner: Owner, name: str, place: str) -> None:
+        self.owner = owner
+        self.name = name
+        self.place = place
+
+    def output(self, index: int) -> Any:
+        """One output of the node that will have this name."""
+        return OutputRef(self, _checked(index))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self.name!r}, a name of a flow, is part of a value; "
+            "a node has to be an argument by itself, not inside a list or another object"
+        )
+
+    def __repr__(self) -> str:
+        return f"<undefined node {self.name!r} ({self.place})>"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRef:
+    """One output of a node, as an argument."""
+
+    of: DraftNode | Placeholder
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A value that is given when the flow is run; ``default`` is REQUIRED where it must be."""
+
+    name: str
+    default: object
+    place: str
+
+    @property
+    def is_required(self) -> bool:
+        return self.default is REQUIRED
+
+
+def parameter(name: str, default: Any = REQUIRED) -> Any:
+    """A value given at run time, by ``flow.run(parameters={name: ...})`` or ``--set name=...``.
+
+    Pass it to any number of nodes. The same name used twice must have the same default.
+
+    Raises:
+        TypeError, ValueError: the name is not an identifier.
+    """
+    place = caller_place()
+    if not isinstance(name, str):
+        raise TypeError(f"parameter at {place}: its name must be a string, not {name!r}")
+    if not name.isidentifier():
+        raise ValueError(f"parameter at {place}: its name must be an identifier, not {name!r}")
+    return Parameter(name, default, place)
+
+
+def record_of(node: DraftNode) -> NodeRecord:
+    """The record behind a node that a user holds."""
+    return node._record  # noqa: SLF001 - DraftNode's public names are for users
+
+
+def attach(record: NodeRecord) -> DraftNode:
+    """The node to hand out; it belongs to the flow whose block is being executed, if one is."""
+    owner = current_owner.get()
+    if owner is not None:
+        owner.adopt(record)
+    return DraftNode(record)
+
+
+def _checked(index: object) -> int:
+    if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+        raise TypeError(f"an output is an index from 0 on, not {index!r}")
+    return index

@@ -1,0 +1,225 @@
+"""The flow: where nodes are written down, checked, planned and run."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Mapping
+from difflib import get_close_matches
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from orchestrator.graph.builder import Builder
+from orchestrator.graph.describe import FlowDescription, describe
+from orchestrator.graph.draft import DraftNode, OutputRef, Owner, Placeholder, current_owner, record_of
+from orchestrator.graph.finalized import Graph
+from orchestrator.graph.place import caller_place
+from orchestrator.graph.planning import plan_graph
+from orchestrator.graph.results import Results
+
+if TYPE_CHECKING:
+    from executor.pool import Pool
+    from orchestrator.report import RunReport
+
+StopLimit: TypeAlias = tuple[int, ...] | None
+StopAt: TypeAlias = tuple[int, ...] | Mapping[Any, StopLimit]
+"""One generation for all nodes, or one for each of some, by node or name; None and () mean never."""
+
+
+class Flow:
+    """A graph of nodes, written inside a ``with`` block.
+
+    ::
+
+        with Flow() as f:
+            f.total = add(f.previous, 1)  # f.previous is defined below
+            f.previous = keep(f.total)
+        f.run(workers=2)
+
+    Assigning a node to a public attribute names it. Inside the block, reading a public name that is
+    not defined yet gives a placeholder for the node that will have it. At the end of the block the
+    flow is checked. Names that begin with ``_`` are ordinary attributes, and so is everything that is
+    no node.
+    """
+
+    def __init__(self) -> None:
+        self._builder = Builder(vars(self))
+        self._token: contextvars.Token[Owner | None] | None = None
+
+    def __enter__(self) -> Self:
+        self._builder.open(caller_place())
+        self._token = current_owner.set(self._builder)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the block; check the flow, unless the block itself raised.
+
+        Raises:
+            FlowDefinitionError: with all mistakes that were found.
+        """
+        assert self._token is not None
+        current_owner.reset(self._token)
+        self._token = None
+        self._builder.close(failed=error is not None)
+        if error is None:
+            self._builder.graph()
+
+    # -- attributes -------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and isinstance(value, DraftNode | OutputRef | Placeholder):
+            if hasattr(type(self), name):
+                raise AttributeError(
+                    f"a node at {caller_place()} is assigned to {name!r}, which is a method of Flow; "
+                    "give the node another name"
+                )
+            if isinstance(value, DraftNode):
+                self._builder.add(record_of(value), caller_place())
+        object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only reached for names that nothing was assigned to.
+        if name.startswith("_"):
+            raise AttributeError(f"this flow has no attribute {name!r}")
+        if self._builder.is_open:
+            return self._builder.placeholder(name, caller_place())
+        public = [known for known in dir(self) if not known.startswith("_")]
+        near = get_close_matches(name, public, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"this flow has no node {name!r}{hint}")
+
+    # -- nodes without a block ----------------------------------------------------------------------
+
+    def add_node(self, node: Any, name: str | None = None) -> None:
+        """Add a node that was made outside of any block, with all nodes it is connected to.
+
+        Args:
+            node: the node.
+            name: makes it an attribute of the flow.
+
+        Raises:
+            FlowDefinitionError: it belongs to another flow.
+            RuntimeError: the flow has been checked already, so it is complete.
+        """
+        place = caller_place()
+        if not isinstance(node, DraftNode):
+            raise TypeError(f"add_node at {place}: {node!r} is not a node; call a @node template")
+        self._builder.add(record_of(node), place)
+        if name is not None:
+            setattr(self, name, node)
+
+    def add_nodes(self, *nodes: Any, **named: Any) -> None:
+        """Add nodes that were made outside of any block; keyword arguments name them."""
+        for node in nodes:
+            self.add_node(node)
+        for name, node in named.items():
+            self.add_node(node, name)
+
+    # -- planning and running -----------------------------------------------------------------------
+
+    def plan(self) -> FlowDescription:
+        """Check the flow and decide where its cycles are broken; runs nothing.
+
+        Raises:
+            MissingDefaultError: a cycle has no node that could begin it on its defaults.
+            FlowDefinitionError: nodes are connected wrongly.
+        """
+        graph = self._builder.graph()
+        return describe(graph, plan_graph(graph))
+
+    def run(
+        self,
+        *,
+        workers: int | None = None,
+        pool: Pool | None = None,
+        stop_at_node_generation: StopAt = (),
+        timeout_s: float | None = None,
+        parameters: Mapping[str, object] | None = None,
+    ) -> RunReport:
+        """Run the flow to its end and report on it.
+
+        Args:
+            workers: how many worker processes to start for this run; as many as there are processors
+                if None. 0 runs every node in this process.
+            pool: workers that are there already, instead of ``workers``.
+            stop_at_node_generation: end the run as soon as a node has emitted this generation;
+                ``report.status`` is then ``"limit"``.
+            timeout_s: end the run after so long.
+            parameters: values for ``parameter(name)``.
+
+        Raises:
+            Exception: whatever a node raised, with the worker's traceback chained to it.
+            InvalidFlowError: the flow cannot be run as it is written; no node has started.
+            TimeoutError: ``timeout_s`` is over.
+        """
+        from orchestrator.running import run_flow  # noqa: PLC0415 - needed only to run
+
+        return run_flow(
+            self,
+            workers=workers,
+            pool=pool,
+            stop_at_node_generation=stop_at_node_generation,
+            timeout_s=timeout_s,
+            parameters=parameters,
+        )
+
+    def run_until_complete(
+        self,
+        stop_at_node_generation: StopAt = (),
+        terminate_on_node_error: bool = True,
+        *,
+        workers: int | None = None,
+        pool: Pool | None = None,
+        timeout_s: float | None = None,
+        parameters: Mapping[str, object] | None = None,
+    ) -> None:
+        """Run the flow like :meth:`run`; reaching the stop limit is an exception here.
+
+        Args:
+            stop_at_node_generation: as for :meth:`run`.
+            terminate_on_node_error: the first node that fails ends the flow; False is not supported.
+            workers: as for :meth:`run`.
+            pool: as for :meth:`run`.
+            timeout_s: as for :meth:`run`.
+            parameters: as for :meth:`run`.
+
+        Raises:
+            TerminateLimitReached: a node has emitted the generation to stop at.
+            Exception: as :meth:`run` does.
+        """
+        from orchestrator.running import run_flow_until_complete  # noqa: PLC0415 - needed only to run
+
+        if not terminate_on_node_error:
+            raise NotImplementedError("terminate_on_node_error=False: a failing node ends the flow")
+        run_flow_until_complete(
+            self,
+            workers=workers,
+            pool=pool,
+            stop_at_node_generation=stop_at_node_generation,
+            timeout_s=timeout_s,
+            parameters=parameters,
+        )
+
+
+def graph_of(flow: Flow) -> Graph:
+    """The checked graph of a flow, which is complete from now on.
+
+    Raises:
+        FlowDefinitionError: with all mistakes that were found.
+    """
+    return flow._builder.graph()  # noqa: SLF001 - Flow's public names are for users
+
+
+def number_in(flow: Flow, node: DraftNode) -> int | None:
+    """The number of a node in a checked flow; None if it belongs to another."""
+    record = record_of(node)
+    return record.number if record.owner is flow._builder else None  # noqa: SLF001 - as above
+
+
+def publish(flow: Flow, results: Results) -> None:
+    """Let the nodes' ``get_data`` read these results from now on."""
+    flow._builder.results = results  # noqa: SLF001 - as above

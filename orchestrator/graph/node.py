@@ -1,0 +1,107 @@
+"""The ``@node`` decorator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
+
+from orchestrator.graph.place import caller_place, definition_place
+from orchestrator.graph.template import NodeOptions, NodeTemplate
+
+if TYPE_CHECKING:
+    from executor.code import Accumulate
+    from orchestrator.spec import Placement
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Decorator(Protocol):
+    """``@node(...)``: what takes the body once the options are given."""
+
+    @overload
+    def __call__(self, body: type[Any], /) -> NodeTemplate[..., Any]: ...
+    @overload
+    def __call__(self, body: Callable[P, R], /) -> NodeTemplate[P, R]: ...
+
+
+@overload
+def node(body: type[Any], /) -> NodeTemplate[..., Any]: ...
+@overload
+def node(body: Callable[P, R], /) -> NodeTemplate[P, R]: ...
+@overload
+def node(
+    *,
+    stream_in: Sequence[str] = (),
+    multiple_outputs: bool = False,
+    window: int | None = None,
+    placement: Placement = "process",
+    drain: bool = True,
+    accumulate: Accumulate = None,
+    keep: bool = False,
+    name: str | None = None,
+) -> _Decorator: ...
+
+
+def node(  # noqa: PLR0913 - every option by its name
+    body: Callable[..., Any] | None = None,
+    /,
+    *,
+    stream_in: Sequence[str] = (),
+    multiple_outputs: bool = False,
+    window: int | None = None,
+    placement: Placement = "process",
+    drain: bool = True,
+    accumulate: Accumulate = None,
+    keep: bool = False,
+    name: str | None = None,
+) -> Any:
+    """Make a kind of node of a function, a generator (plain or ``async``), or a class with ``call``.
+
+    Parameters are the node's input ports; one annotated ``Stream[...]`` receives a stream. A class has
+    one instance for each node of a flow, which keeps its attributes from run to run.
+
+    Args:
+        body: the function or class, where the decorator is used without options.
+        stream_in: names of further parameters that receive streams.
+        multiple_outputs: each result is a tuple with one element for each output.
+        window: how many chunks a generator may be ahead of its slowest reader; by default 1, or 0
+            where both run inline.
+        placement: ``"process"`` runs the body in a worker, ``"inline"`` in the process that runs the
+            flow.
+        drain: a generator that nobody reads runs to its end.
+        accumulate: how a generator's chunks make its final value: summed if None, collected by
+            ``list``, or folded by a function of ``(accumulated, chunk)``. Of a map, how its results do.
+        keep: the final value stays readable by ``get_data()`` whatever its size.
+        name: what the node is called in messages, if not by the body's name.
+
+    Raises:
+        TypeError, ValueError: the body is none of these, or an option is not what it must be.
+    """
+    place = caller_place()
+
+    def make(body: Callable[..., Any]) -> NodeTemplate[..., Any]:
+        called = name or str(getattr(body, "__name__", type(body).__name__))
+        defined = definition_place(body) or place
+        try:
+            options = NodeOptions(
+                stream_in=_names(stream_in),
+                multiple_outputs=multiple_outputs,
+                window=window,
+                placement=placement,
+                drain=drain,
+                accumulate=accumulate,
+                keep=keep,
+            )
+            return NodeTemplate(body, options, called, defined)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"@node {called} at {defined}: {error}") from error
+
+    return make if body is None else make(body)
+
+
+def _names(stream_in: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(stream_in, str):
+        raise TypeError(f"stream_in must be a list of names: write [{stream_in!r}]")
+    return tuple(stream_in)

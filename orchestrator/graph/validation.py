@@ -1,0 +1,66 @@
+"""What must hold of a graph before it is planned (SEMANTICS 14, 18), each mistake as a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from executor.blueprint import Port
+from orchestrator.graph.draft import UNCONNECTED
+from orchestrator.graph.finalized import (
+    ConstantSource,
+    DefaultSource,
+    EdgeSource,
+    Graph,
+    GraphNode,
+    ParameterSource,
+    Source,
+)
+
+
+def mistakes(graph: Graph) -> Iterator[str]:
+    """Everything that is wrong with the connections, in order of the nodes."""
+    for node in graph.nodes:
+        for port, source in zip(node.ports, node.inputs, strict=True):
+            mistake = _mistake(graph, node, port, source)
+            if mistake is not None:
+                yield mistake
+
+
+def _mistake(graph: Graph, node: GraphNode, port: Port, source: Source) -> str | None:
+    match source:
+        case EdgeSource(producer, output):
+            return _edge_mistake(node, port, graph.nodes[producer], output)
+        case DefaultSource():
+            if port.has_default:
+                return None
+            return (
+                f"{node.label}: parameter {port.name!r} is not connected and has no default value; "
+                "pass it an argument, or give it a default"
+            )
+        case ConstantSource(value):
+            # UNCONNECTED stands here for what could not be found, which is noted already.
+            if not port.run_level or value is UNCONNECTED:
+                return None
+            return _no_stream(node, port, "a constant", "pass the node a plain parameter")
+        case ParameterSource(name):
+            if not port.run_level:
+                return None
+            return _no_stream(node, port, f"parameter {name!r}", "pass the node a plain parameter")
+
+
+def _edge_mistake(node: GraphNode, port: Port, producer: GraphNode, output: int) -> str | None:
+    if output and not producer.template.options.multiple_outputs:
+        return (
+            f"{node.label}: parameter {port.name!r} reads output {output} of {producer.label}, "
+            "which has output 0 only; give its template multiple_outputs=True"
+        )
+    if port.run_level and producer.kind == "mono":
+        return _no_stream(node, port, producer.label, "make that node a generator")
+    return None
+
+
+def _no_stream(node: GraphNode, port: Port, fed_by: str, remedy: str) -> str:
+    return (
+        f"{node.label}: parameter {port.name!r} takes a stream, but is fed by {fed_by}, "
+        f"which yields none; {remedy}, or take the annotation Stream off {port.name!r}"
+    )
