@@ -38,16 +38,16 @@ def underlined_signature(template: NodeTemplate[..., Any], names: Collection[str
 
 def _parts(parameters: list[Parameter]) -> Iterator[tuple[str, str]]:
     """Each parameter's name and text; the bare ``/`` and ``*`` between them have the name ``""``."""
-    previous = Parameter.POSITIONAL_OR_KEYWORD
+    before = None
     for parameter in parameters:
-        if previous is Parameter.POSITIONAL_ONLY is not parameter.kind:
+        kind = parameter.kind
+        if before is parameter.POSITIONAL_ONLY and kind is not before:
             yield "", "/"
-        starts = parameter.kind is Parameter.KEYWORD_ONLY is not previous
-        if starts and previous is not Parameter.VAR_POSITIONAL:
+        if kind is parameter.KEYWORD_ONLY and before not in (kind, parameter.VAR_POSITIONAL):
             yield "", "*"
         yield parameter.name, _text(parameter)
-        previous = parameter.kind
-    if previous is Parameter.POSITIONAL_ONLY:
+        before = kind
+    if before is Parameter.POSITIONAL_ONLY:
         yield "", "/"
 
 
