@@ -1,0 +1,154 @@
+"""Where cycles are broken (SEMANTICS A3, 19-32), against the rules played out step by step."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from orchestrator.resolver.plan import Dependency, Stuck, UnbreakableCycle, edge_delays
+
+
+def edges(*given: tuple[int, int] | tuple[int, int, str]) -> list[Dependency]:
+    """``(producer, consumer)``, or ``(producer, consumer, "default")``."""
+    return [Dependency(edge[0], edge[1], len(edge) == 3) for edge in given]
+
+
+def test_a_graph_without_cycles_has_no_delays_whatever_its_defaults_rule_26() -> None:
+    assert edge_delays(4, edges((0, 1, "default"), (0, 2), (1, 3), (2, 3, "default"))) == [0] * 4
+
+
+def test_a_cycle_is_broken_where_it_has_a_default_rule_29() -> None:
+    assert edge_delays(3, edges((0, 1), (1, 2, "default"), (2, 0))) == [0, 1, 0]
+
+
+def test_the_first_created_of_several_candidates_begins_rule_30() -> None:
+    assert edge_delays(2, edges((1, 0, "default"), (0, 1, "default"))) == [1, 0]
+
+
+def test_a_node_that_feeds_itself_reads_its_run_before_rule_21() -> None:
+    assert edge_delays(1, edges((0, 0, "default"))) == [1]
+
+
+def test_only_internal_edges_of_the_beginning_node_are_delayed_rule_21() -> None:
+    # 0 feeds the cycle from outside, through a port that has a default as well.
+    assert edge_delays(3, edges((0, 1, "default"), (2, 1, "default"), (1, 2))) == [0, 1, 0]
+
+
+def test_every_internal_port_of_the_beginning_node_needs_a_default_rule_29() -> None:
+    # 0 is fed by 1 and by 2 and lacks a default for 2, so 1 begins; that breaks both cycles.
+    assert edge_delays(3, edges((1, 0, "default"), (2, 0), (0, 1, "default"), (1, 2))) == [0, 0, 1, 0]
+
+
+def test_what_remains_of_a_broken_component_may_hold_another_cycle() -> None:
+    # 0 <-> 1 and 1 <-> 2: once 0 has begun, 1 and 2 still wait for each other.
+    given = edges((1, 0, "default"), (0, 1), (2, 1), (1, 2, "default"))
+    assert edge_delays(3, given) == [1, 0, 0, 1]
+
+
+def test_a_port_from_a_node_that_began_before_needs_no_default_any_more() -> None:
+    # 1 has a default for 2 only; it can begin 1 <-> 2 because 0 has begun the larger cycle.
+    given = edges((2, 0, "default"), (0, 1), (2, 1, "default"), (1, 2))
+    assert edge_delays(3, given) == [1, 0, 1, 0]
+
+
+def test_two_edges_between_the_same_nodes_are_judged_one_by_one() -> None:
+    with pytest.raises(UnbreakableCycle) as caught:
+        edge_delays(2, edges((0, 1), (1, 0, "default"), (1, 0)))
+    assert caught.value.members == (Stuck(0, (2,)), Stuck(1, (0,)))
+
+
+def test_a_cycle_without_defaults_names_what_each_member_lacks_rule_31() -> None:
+    with pytest.raises(UnbreakableCycle) as caught:
+        edge_delays(4, edges((3, 0), (1, 0), (0, 1), (2, 1), (1, 2), (2, 3)))
+    # 3 is a member too: 0 reads it, and it reads 2.
+    assert [member.node for member in caught.value.members] == [0, 1, 2, 3]
+    assert [member.edges for member in caught.value.members] == [(0, 1), (2, 3), (4,), (5,)]
+
+
+def test_the_first_unbreakable_cycle_in_order_of_dependency_is_reported() -> None:
+    with pytest.raises(UnbreakableCycle) as caught:
+        edge_delays(4, edges((0, 1), (1, 0), (2, 3), (3, 2), (2, 1)))
+    assert [member.node for member in caught.value.members] == [2, 3]
+
+
+@st.composite
+def dependencies(draw: st.DrawFn) -> tuple[int, list[Dependency]]:
+    nodes = draw(st.integers(1, 8))
+    node = st.integers(0, nodes - 1)
+    drawn = draw(st.lists(st.tuples(node, node, st.booleans()), max_size=20))
+    return nodes, [Dependency(*edge) for edge in drawn]
+
+
+def play(nodes: int, edges: list[Dependency]) -> list[int] | None:
+    """Rules 27-31 for run 0, one node at a time; None where they get stuck.
+
+    A node that is ready runs; when none is, some leaf component must have a member that can begin.
+    """
+    delays = [0] * len(edges)
+    ran: set[int] = set()
+
+    def stale(node: int) -> list[int]:
+        return [i for i, e in enumerate(edges) if e.consumer == node and e.producer not in ran]
+
+    def reach(start: int) -> set[int]:
+        seen, todo = {start}, [start]
+        while todo:
+            for index in stale(todo.pop()):
+                producer = edges[index].producer
+                if producer not in seen:
+                    seen.add(producer)
+                    todo.append(producer)
+        return seen
+
+    while len(ran) < nodes:
+        waiting = [node for node in range(nodes) if node not in ran]
+        ready = next((node for node in waiting if not stale(node)), None)
+        if ready is not None:
+            ran.add(ready)
+            continue
+        reached = {node: reach(node) for node in waiting}
+        leaves = [n for n in waiting if all(n in reached[other] for other in reached[n])]
+        able = [n for n in leaves if all(edges[i].has_default for i in stale(n))]
+        stuck = [n for n in leaves if not any(other in reached[n] for other in able)]
+        if stuck:
+            return None
+        # Independent leaves do not depend on each other's choice; take the first of any one.
+        for index in stale(able[0]):
+            delays[index] = 1
+        ran.add(able[0])
+    return delays
+
+
+@given(dependencies())
+def test_the_plan_is_what_the_rules_lead_to_when_they_are_played_out_A3(
+    graph: tuple[int, list[Dependency]],
+) -> None:
+    nodes, drawn = graph
+    expected = play(nodes, drawn)
+    if expected is None:
+        with pytest.raises(UnbreakableCycle) as caught:
+            edge_delays(nodes, drawn)
+        for member in caught.value.members:
+            assert member.edges
+            assert not any(drawn[index].has_default for index in member.edges)
+    else:
+        assert edge_delays(nodes, drawn) == expected
+
+
+@given(dependencies())
+def test_the_edges_without_delay_hold_no_cycle(graph: tuple[int, list[Dependency]]) -> None:
+    nodes, drawn = graph
+    assume(play(nodes, drawn) is not None)
+    delays = edge_delays(nodes, drawn)
+    kept = [edge for edge, delay in zip(drawn, delays, strict=True) if not delay]
+    assert edge_delays(nodes, kept) == [0] * len(kept)
+    assert all(edge.has_default for edge, delay in zip(drawn, delays, strict=True) if delay)
+
+
+def test_a_ring_of_100000_is_planned_without_recursion() -> None:
+    length = 100_000
+    ring = [Dependency(node, (node + 1) % length, node == 6) for node in range(length)]
+    delays = edge_delays(length, ring)
+    assert delays.index(1) == 6
+    assert sum(delays) == 1
