@@ -91,9 +91,10 @@ class DraftNode:
         return None if owner is None else owner.data_of(self._record, run_level)
 
     def __reduce__(self) -> NoReturn:
+        called = self._record.template.name
         raise TypeError(
-            f"node {self._record.label} is part of a value; "
-            "a node has to be an argument by itself, not inside a list or another object"
+            f"node {self._record.label} is part of a value. As an argument a node stands by itself, "
+            f"not inside a list or another object; to run its body, call {called}.__wrapped__"
         )
 
     def __repr__(self) -> str:
@@ -116,8 +117,8 @@ class Placeholder:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"{self.name!r}, a name of a flow, is part of a value; "
-            "a node has to be an argument by itself, not inside a list or another object"
+            f"{self.name!r}, a name of a flow, is part of a value. "
+            "As an argument it stands by itself, not inside a list or another object"
         )
 
     def __repr__(self) -> str:

@@ -78,7 +78,7 @@ def _number(records: Sequence[NodeRecord]) -> list[GraphNode]:
     for number, record in enumerate(records):
         template = record.template.name
         instance = f"{template}#{uses[template]}"
-        while instance in taken:
+        while record.name is None and instance in taken:
             uses[template] += 1
             instance = f"{template}#{uses[template]}"
         uses[template] += 1

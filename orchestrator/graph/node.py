@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
@@ -81,7 +82,7 @@ def node(  # noqa: PLR0913 - every option by its name
     place = caller_place()
 
     def make(body: Callable[..., Any]) -> NodeTemplate[..., Any]:
-        called = name or str(getattr(body, "__name__", type(body).__name__))
+        called = name if name is not None else str(getattr(body, "__name__", type(body).__name__))
         defined = definition_place(body) or place
         try:
             options = NodeOptions(
@@ -93,12 +94,30 @@ def node(  # noqa: PLR0913 - every option by its name
                 accumulate=accumulate,
                 keep=keep,
             )
+            _check_constructor(body)
             return NodeTemplate(body, options, called, defined)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"@node {called} at {defined}: {error}") from error
 
     return make if body is None else make(body)
+
+
+def _check_constructor(body: object) -> None:
+    """Each node makes an instance of its class by itself, so it has nothing to give it."""
+    if not isinstance(body, type):
+        return
+    needed = [
+        parameter.name
+        for parameter in inspect.signature(body).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if needed:
+        raise TypeError(
+            f"its constructor needs {needed[0]!r}, but a node's instance is made without arguments; "
+            "give it a default, or make it a parameter of call()"
+        )
 
 
 def _names(stream_in: Sequence[str]) -> tuple[str, ...]:

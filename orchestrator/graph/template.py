@@ -83,6 +83,8 @@ class NodeTemplate(Generic[P, R_co]):
     __qualname__: str
 
     def __init__(self, body: Callable[P, R_co], options: NodeOptions, name: str, place: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a string, not {name!r}")
         self.blueprint = blueprint(body, options.stream_in)
         self.options = options
         self.name = name

@@ -15,6 +15,7 @@ from orchestrator.graph.finalized import (
     ParameterSource,
     Source,
 )
+from orchestrator.graph.outputs import known_outputs
 
 
 def mistakes(graph: Graph) -> Iterator[str]:
@@ -49,10 +50,12 @@ def _mistake(graph: Graph, node: GraphNode, port: Port, source: Source) -> str |
 
 
 def _edge_mistake(node: GraphNode, port: Port, producer: GraphNode, output: int) -> str | None:
-    if output and not producer.template.options.multiple_outputs:
-        return (
-            f"{node.label}: parameter {port.name!r} reads output {output} of {producer.label}, "
+    outputs = known_outputs(producer.template) if output else None
+    if outputs is not None and output >= outputs:
+        return f"{node.label}: parameter {port.name!r} reads output {output} of {producer.label}, " + (
             "which has output 0 only; give its template multiple_outputs=True"
+            if outputs == 1
+            else f"which is annotated to have {outputs} outputs, counted from 0"
         )
     if port.run_level and producer.kind == "mono":
         return _no_stream(node, port, producer.label, "make that node a generator")
