@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Status: TypeAlias = Literal["done", "limit"]
@@ -35,4 +35,4 @@ class RunReport:
     workers: int
     nodes: dict[str, NodeReport]
     unfinished: tuple[str, ...] = ()
-    widened: dict[str, int] | None = None
+    widened: dict[str, int] = field(default_factory=dict)

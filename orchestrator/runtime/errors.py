@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-
-class FlowError(Exception):
-    """The base of the errors that are not a node's own."""
+from orchestrator.errors import FlowError
 
 
 class NodeError(FlowError):
@@ -74,6 +72,20 @@ class FlowTimeoutError(FlowError, TimeoutError):
     def __str__(self) -> str:
         nodes = ", ".join(self.unfinished) or "none"
         return f"the flow did not end within {self.timeout_s:g} s; nodes still running: {nodes}"
+
+
+class ValueReleased(FlowError):  # noqa: N818 - says what happened, as KeyError does not
+    """A final value was let go once its readers had it."""
+
+    def __init__(self, node: str, size_bytes: int) -> None:
+        super().__init__(node, size_bytes)
+        self.node, self.size_bytes = self.args
+
+    def __str__(self) -> str:
+        return (
+            f"the final value of node {self.node!r} ({self.size_bytes} bytes) was released when its "
+            "readers had it; give the node keep=True to read it after the run"
+        )
 
 
 class RemoteError(FlowError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from orchestrator.runtime.state import Node, Reading
 from protocol.messages import UNLIMITED
 
@@ -56,3 +58,28 @@ def rests_at_gate(node: Node) -> bool:
     if node.spec.kind == "map":
         return run.emitted in run.elements
     return node.spec.kind == "stream" and run.waiting is None and run.emitted >= run.credit
+
+
+def is_parked(node: Node, is_wanted_again: Callable[[Node], bool]) -> bool:
+    """Whether the node rests at its gate for good: its readers have left, or are parked too (rule 51).
+
+    It reads on only if its next run is wanted, which drains it; so nothing that it reads may wait
+    for it, and nothing that it has not read may be dropped.
+    """
+    pending = [node]
+    seen = {node.index}
+    while pending:
+        node = pending.pop()
+        run = node.run
+        if run is None or node.finals_out or is_wanted_again(node):
+            return False
+        if run.held is not None or goes_on(node) or not rests_at_gate(node):
+            return False
+        for edge in node.streams_out:
+            reading = edge.readings[run.number]
+            if reading.live and (reading.run is None or is_asked(reading)):
+                return False
+            if reading.live and edge.consumer.index not in seen:
+                seen.add(edge.consumer.index)
+                pending.append(edge.consumer)
+    return True

@@ -35,7 +35,7 @@ from orchestrator.runtime.waits import (
     Edge,
     Wait,
     edge_to_widen,
-    find_cycle,
+    find_deadlock,
     waits_in_run,
     waits_to_start,
 )
@@ -351,6 +351,20 @@ class FlowMachine:
         reading.buffer.clear()
         self._stop_waiting(reading)
         self._make_room_known(edge.producer)
+        if not reading.ended:
+            self._suspect_upstream(edge.producer)
+
+    def _suspect_upstream(self, node: Node) -> None:
+        """A reader left: the node may rest for good now, and nothing it reads may wait for it."""
+        pending = [node]
+        seen = {node.index}
+        while pending:
+            for edge in pending.pop().streams_in:
+                producer = edge.producer
+                if producer.run is not None and producer.index not in seen:
+                    seen.add(producer.index)
+                    pending.append(producer)
+                    self._suspects.append(producer)
 
     # -- the gate of a producer --------------------------------------------------------------------
 
@@ -496,7 +510,7 @@ class FlowMachine:
     def _write_final(self, node: Node) -> None:
         """Write a final value that is held, as soon as all that read the one before have (rule 46)."""
         run = node.run
-        if run is None or run.held is None:
+        if run is None or run.held is None or self.outcome is not None:
             return
         if not self._can_write(node):
             self._suspects.append(node)
@@ -617,14 +631,17 @@ class FlowMachine:
         lacking = [self.edges[index] for index in self._firing.lacking(node.index)]
         return waits_to_start(node, lacking)
 
+    def _is_parked(self, node: Node) -> bool:
+        return gate.is_parked(node, lambda other: self._firing.is_wanted(other.index))
+
     def _repair(self, suspects: list[Node]) -> bool:
-        """Widen one edge on a cycle of waits; a cycle without a full edge ends the run (rule 52)."""
-        cycle = find_cycle(suspects, self.waits_of)
-        if cycle is None:
+        """Widen one edge in a deadlock; one without a full edge ends the run (rule 52)."""
+        deadlock = find_deadlock(suspects, self.waits_of, self._is_parked)
+        if deadlock is None:
             return False
-        edge = edge_to_widen(cycle)
+        edge = edge_to_widen(deadlock)
         if edge is None:
-            self._end_deadlocked(cycle)
+            self._end_deadlocked(deadlock)
             return True
         edge.widen()
         self.widened[edge.index] = self.widened.get(edge.index, 0) + 1
@@ -655,12 +672,14 @@ class FlowMachine:
         self.outcome = Deadlocked(tuple(waits), tuple(wait.describe() for wait in cycle))
 
     def check(self) -> None:
-        """Assert what must hold between turns (SEMANTICS 17, I3-I5)."""
+        """Assert what must hold between turns of a run that goes on (SEMANTICS 17, I3-I5)."""
+        if self.outcome is not None:
+            return
         for edge in self.edges:
             edge.check()
             if isinstance(edge, FinalEdge):
                 started = self._firing.next_run(edge.consumer.index)
-                assert edge.producer.runs - started + edge.spec.delay <= edge.capacity, edge
+                assert edge.producer.runs - started <= edge.capacity, edge
         for node in self.nodes:
             assert node.progresses == gate.goes_on(node), node.name
         assert self._progressing == sum(node.progresses for node in self.nodes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from executor.errors import WorkerCrashed
 from protocol.serialization import DeserializationError
@@ -33,7 +33,10 @@ from orchestrator.spec import FlowSpec
 from protocol.messages import WHOLE, AttemptKey, Fault
 from protocol.values import Local
 
-_WHAT = {
+NODE_NOTE: Final = "raised in node "
+"""How the note begins that every exception of a node's body carries."""
+
+_WHAT: Final = {
     Fault.CODE: "its code cannot be loaded where it is to run",
     Fault.INPUT: "an input cannot be unpickled",
     Fault.OUTPUT: "its result cannot be pickled",
@@ -103,4 +106,4 @@ def _own(failed: NodeFailed) -> BaseException:
 
 def _where(node: str, key: AttemptKey) -> str:
     element = "" if key.element == WHOLE else f", element {key.element}"
-    return f"raised in node {node!r}, run {key.generation}{element}, attempt {key.attempt}"
+    return f"{NODE_NOTE}{node!r}, run {key.generation}{element}, attempt {key.attempt}"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import typing
 from dataclasses import dataclass, field
 
+from executor.hub import BY_REFERENCE
+from orchestrator.runtime.errors import ValueReleased
 from orchestrator.runtime.state import Node
+from orchestrator.spec import FlowSpec
 from protocol.values import Value, size_bytes
 
 KEPT_BYTES: typing.Final = 64 * 1024
@@ -44,3 +47,27 @@ class Newest:
 
     def keep_chunk(self, node: Node, run: int, chunk: int, outputs: list[Value]) -> None:
         self.chunks[node.index] = Emission((run, chunk), tuple(outputs))
+
+
+class RunResults:
+    """The newest data of an ended run, unpickled when it is read (``orchestrator.graph.results``)."""
+
+    def __init__(self, spec: FlowSpec, newest: Newest) -> None:
+        self._spec = spec
+        self._newest = newest
+
+    def get(self, node: int, run_level: int) -> tuple[typing.Any, ...] | None:
+        """One element per output; None where there is nothing to read.
+
+        Raises:
+            ValueReleased: there was a final value, too large to keep.
+        """
+        emissions = self._newest.chunks if run_level else self._newest.finals
+        emission = emissions.get(node)
+        if emission is None:
+            return None
+        if emission.released_bytes:
+            raise ValueReleased(self._spec.nodes[node].name, emission.released_bytes)
+        if emission.outputs is None:
+            return None
+        return tuple(BY_REFERENCE.loads(value) for value in emission.outputs)

@@ -11,7 +11,7 @@ from protocol.messages import AttemptKey, ErrorReport
 from protocol.values import Value
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class FinalEdge:
     """Final values on their way (run level 0): a queue of ``capacity`` places (rule 46).
 
@@ -30,14 +30,17 @@ class FinalEdge:
     def is_full(self) -> bool:
         return len(self.queue) >= self.capacity
 
+    def __repr__(self) -> str:
+        return f"<finals {self.producer.name} -> {self.consumer.name}: {len(self.queue)}/{self.capacity}>"
+
     def widen(self) -> None:
         self.capacity += 1
 
     def check(self) -> None:
-        assert len(self.queue) <= self.capacity, (self.index, len(self.queue), self.capacity)
+        assert len(self.queue) <= self.capacity, self
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Reading:
     """One generation of a stream, as one run of its consumer reads it.
 
@@ -59,7 +62,7 @@ class Reading:
         return self.emitted - self.taken
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class StreamEdge:
     """Chunks on their way (run level 1): at most ``capacity`` that their live readers have not taken."""
 
@@ -79,16 +82,19 @@ class StreamEdge:
     def is_full(self) -> bool:
         return self.untaken >= self.capacity
 
+    def __repr__(self) -> str:
+        return f"<chunks {self.producer.name} -> {self.consumer.name}: {self.untaken}/{self.capacity}>"
+
     def widen(self) -> None:
         self.capacity *= 2
 
     def check(self) -> None:
         live = [reading for reading in self.readings.values() if reading.live]
-        assert self.untaken == sum(reading.untaken for reading in live), self.index
-        assert self.untaken <= self.capacity, (self.index, self.untaken, self.capacity)
+        assert self.untaken == sum(reading.untaken for reading in live), self
+        assert self.untaken <= self.capacity, self
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Waiting:
     """A run rests until its stream on ``edge`` has chunk ``chunk``."""
 
@@ -97,7 +103,7 @@ class Waiting:
     chunk: int
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Element:
     """What became of one element of a map: its outputs, or the error it ended with."""
 
@@ -105,7 +111,7 @@ class Element:
     failure: tuple[ErrorReport, Value | None] | None = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Run:
     """A run in progress: its body is with a host, or its final value waits to be written."""
 
@@ -126,7 +132,7 @@ class Run:
     elements: dict[int, Element] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Node:
     """One node of the flow and what it has done so far."""
 
@@ -143,6 +149,9 @@ class Node:
     chunks: int = 0
     seconds: float = 0.0
     bytes: int = 0
+
+    def __repr__(self) -> str:
+        return f"<node {self.name}>"
 
     @property
     def name(self) -> str:

@@ -77,18 +77,29 @@ def _full(node: Node, edges: Iterable[Edge]) -> list[Wait]:
     return [Wait(node, edge.consumer, edge, is_full=True) for edge in edges if edge.is_full]
 
 
-def find_cycle(suspects: Iterable[Node], waits_of: Callable[[Node], list[Wait]]) -> list[Wait] | None:
-    """A cycle of waits that can be reached from a suspect, or None. Linear in the waits followed."""
+def find_deadlock(
+    suspects: Iterable[Node],
+    waits_of: Callable[[Node], list[Wait]],
+    is_parked: Callable[[Node], bool],
+) -> list[Wait] | None:
+    """Waits, reached from a suspect, that cannot end; None if there are none.
+
+    They are a cycle, or a single wait for room that a parked node would have to make. Linear in the
+    waits followed.
+    """
     finished: set[int] = set()  # by node index; membership only, never iterated
     for suspect in suspects:
-        cycle = _follow(suspect, waits_of, finished)
+        cycle = _follow(suspect, waits_of, is_parked, finished)
         if cycle is not None:
             return cycle
     return None
 
 
 def _follow(
-    start: Node, waits_of: Callable[[Node], list[Wait]], finished: set[int]
+    start: Node,
+    waits_of: Callable[[Node], list[Wait]],
+    is_parked: Callable[[Node], bool],
+    finished: set[int],
 ) -> list[Wait] | None:
     if start.index in finished:
         return None
@@ -104,6 +115,8 @@ def _follow(
                 path.pop()
             del depth[node.index]
             finished.add(node.index)
+        elif wait.is_full and is_parked(wait.awaited):
+            return [wait]
         elif wait.awaited.index in depth:
             return [*path[depth[wait.awaited.index] :], wait]
         elif wait.awaited.index not in finished:
@@ -113,10 +126,10 @@ def _follow(
     return None
 
 
-def edge_to_widen(cycle: list[Wait]) -> Edge | None:
-    """The smallest full edge on a cycle, or None where the deadlock is a real one."""
+def edge_to_widen(deadlock: list[Wait]) -> Edge | None:
+    """The smallest full edge in a deadlock, or None where it is a real one."""
     return min(
-        (wait.edge for wait in cycle if wait.is_full),
+        (wait.edge for wait in deadlock if wait.is_full),
         key=lambda edge: (edge.capacity, edge.index),
         default=None,
     )

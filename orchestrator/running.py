@@ -1,0 +1,178 @@
+"""Runs a flow from the caller's thread: compile, run on an event loop, report or raise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TypeAlias, TypedDict, Unpack
+
+from executor.code import encode_code
+from executor.pool import Pool, usable_cores
+from orchestrator.coordinator import Coordinator, Job
+from orchestrator.errors import InvalidFlowError
+from orchestrator.event_loop import EventLoop
+from orchestrator.graph.compile import compile_flow
+from orchestrator.graph.flow import Flow, StopAt, publish
+from orchestrator.graph.limits import stop_limits
+from orchestrator.report import NodeReport, RunReport
+from orchestrator.runtime.machine import FlowMachine
+from orchestrator.runtime.outcome import Done, LimitReached
+from orchestrator.runtime.raising import exception_for
+from orchestrator.runtime.results import RunResults
+from orchestrator.spec import FlowSpec, Locals, ParameterSpec
+from protocol.serialization import SerializationError, dumps
+from protocol.values import Local, Value
+
+Observer: TypeAlias = Callable[[FlowMachine], None]
+"""Called after each turn of a run, to read how far it is; it must not block."""
+
+
+class ParameterError(InvalidFlowError, ValueError):
+    """A run was given a parameter the flow does not have, or not given one it needs."""
+
+
+class RunOptions(TypedDict, total=False):
+    """What :meth:`Flow.run` takes, and an observer."""
+
+    workers: int | None
+    pool: Pool | None
+    stop_at_node_generation: StopAt
+    timeout_s: float | None
+    parameters: Mapping[str, object] | None
+    observe: Observer | None
+
+
+def run_flow(flow: Flow, **options: Unpack[RunOptions]) -> RunReport:
+    """Run a flow to its end or its stop limit; see :meth:`Flow.run`."""
+    ended = _execute(flow, **options)
+    if not isinstance(ended.machine.outcome, LimitReached):
+        _raise_failure(ended)
+    return _report(ended)
+
+
+def run_flow_until_complete(flow: Flow, **options: Unpack[RunOptions]) -> None:
+    """Run a flow to its end; see :meth:`Flow.run_until_complete`."""
+    _raise_failure(_execute(flow, **options))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    spec: FlowSpec
+    machine: FlowMachine
+    workers: int
+    seconds: float
+
+
+def _execute(
+    flow: Flow,
+    *,
+    workers: int | None = None,
+    pool: Pool | None = None,
+    stop_at_node_generation: StopAt = (),
+    timeout_s: float | None = None,
+    parameters: Mapping[str, object] | None = None,
+    observe: Observer | None = None,
+) -> _Ended:
+    started = perf_counter()
+    workers = _workers(workers, pool)
+    spec, local = compile_flow(flow, workers=workers, encode_code=encode_code, encode_value=dumps)
+    limits = stop_limits(flow, stop_at_node_generation)
+    values = _parameter_values(spec, local, dict(parameters or {}))
+    job = Job(spec, local, values, limits.nodes, limits.constants, timeout_s, observe)
+    with ExitStack() as stack:
+        if not _needs_pool(spec):
+            pool = None
+        elif pool is None:
+            pool = stack.enter_context(Pool(workers))
+        machine = _run(Coordinator(job, pool))
+    publish(flow, RunResults(spec, machine.newest))
+    return _Ended(spec, machine, workers, perf_counter() - started)
+
+
+def _raise_failure(ended: _Ended) -> None:
+    assert ended.machine.outcome is not None
+    error = exception_for(ended.machine.outcome, ended.spec)
+    if error is not None:
+        raise error
+
+
+def _run(coordinator: Coordinator) -> FlowMachine:
+    loop = EventLoop()
+    machine = loop.run_until_complete(coordinator.run(), join=True, wait_for_spawned_tasks=False)
+    assert isinstance(machine, FlowMachine)
+    return machine
+
+
+def _workers(workers: int | None, pool: Pool | None) -> int:
+    if pool is not None:
+        if workers is not None:
+            raise ValueError("give either workers= or pool=, not both")
+        return pool.workers
+    if workers is None:
+        return usable_cores()
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+        raise ValueError(f"workers= must be a number of processes from 0 on, not {workers!r}")
+    return workers
+
+
+def _needs_pool(spec: FlowSpec) -> bool:
+    return any(node.placement == "process" for node in spec.nodes)
+
+
+def _parameter_values(
+    spec: FlowSpec, local: Locals, given: dict[str, object]
+) -> dict[str, Value]:
+    known = {parameter.name: parameter for parameter in spec.parameters}
+    for name in given:
+        if name not in known:
+            raise ParameterError(
+                f"the flow has no parameter {name!r}; it has: {', '.join(known) or 'none'}"
+            )
+    missing = [name for name, spec in known.items() if spec.required and name not in given]
+    if missing:
+        raise ParameterError(
+            f"the flow needs a value for {', '.join(map(repr, missing))}: "
+            f"run(parameters={{{missing[0]!r}: ...}}) or --set {missing[0]}=..."
+        )
+    travels = _needs_pool(spec)
+    return {
+        name: _parameter_value(parameter, local, given, travels=travels)
+        for name, parameter in known.items()
+    }
+
+
+def _parameter_value(
+    parameter: ParameterSpec, local: Locals, given: dict[str, object], *, travels: bool
+) -> Value:
+    name = parameter.name
+    if name not in given:
+        if parameter.payload is not None:
+            return parameter.payload
+        return Local(local.parameters[name])
+    if not travels:
+        return Local(given[name])
+    try:
+        return dumps(given[name])
+    except SerializationError as error:
+        raise ParameterError(f"the value given for parameter {name!r}: {error}") from error
+
+
+def _report(ended: _Ended) -> RunReport:
+    machine = ended.machine
+    edges = machine.edges
+    return RunReport(
+        status="limit" if isinstance(machine.outcome, LimitReached) else "done",
+        seconds=ended.seconds,
+        workers=ended.workers,
+        nodes={
+            node.name: NodeReport(node.runs, node.chunks, node.seconds, node.bytes)
+            for node in machine.nodes
+        },
+        unfinished=machine.outcome.unfinished if isinstance(machine.outcome, Done) else (),
+        widened={
+            f"{edges[index].producer.name} -> {edges[index].consumer.name}": times
+            for index, times in machine.widened.items()
+        },
+    )
