@@ -1,0 +1,146 @@
+"""Imports point one way, and what decides is pure (DESIGN 3, STYLE 17)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("protocol", "executor", "orchestrator")
+
+# A package may import itself and what stands before it.
+MAY_IMPORT = {
+    "protocol": {"protocol"},
+    "executor": {"protocol", "executor"},
+    "orchestrator": {"protocol", "executor", "orchestrator"},
+}
+
+# They hold the decisions; a name ending in ``.*`` stands for all modules of a package.
+PURE = (
+    "protocol.messages",
+    "protocol.values",
+    "protocol.framing",
+    "protocol.serialization",
+    "executor.pool_machine",
+    "executor.blueprint",
+    "executor.accumulation",
+    "executor.life_cycle",
+    "executor.fold",
+    "orchestrator.spec",
+    "orchestrator.report",
+    "orchestrator.errors",
+    "orchestrator.resolver.*",
+    "orchestrator.graph.*",
+    "orchestrator.runtime.machine",
+    "orchestrator.runtime.outcome",
+    "orchestrator.runtime.results",
+    "orchestrator.runtime.state",
+    "orchestrator.runtime.waits",
+)
+
+# Clocks, sockets, threads, chance, files and processes.
+IMPURE = {
+    "asyncio", "concurrent", "fcntl", "io", "mmap", "multiprocessing", "os", "pathlib", "psutil",
+    "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "subprocess", "tempfile",
+    "threading", "time", "uuid", "zmq",
+}  # fmt: skip
+
+# What a pure module needs all the same, and why.
+ALLOWED = {
+    # Decides where Python finds a module, which is a matter of paths.
+    ("protocol.serialization", "os"),
+    ("protocol.serialization", "io"),
+    ("protocol.serialization", "pathlib"),
+}
+
+# Only these know ZeroMQ.
+KNOW_ZMQ = {"protocol.transport", "orchestrator.event_loop"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    module_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Each import of a module, wherever it stands in it: its line and the module imported."""
+    for statement in ast.walk(ast.parse(path.read_text())):
+        if isinstance(statement, ast.Import):
+            for alias in statement.names:
+                yield statement.lineno, alias.name
+        elif isinstance(statement, ast.ImportFrom):
+            assert statement.level == 0, f"{path}:{statement.lineno} imports relatively"
+            yield statement.lineno, statement.module or ""
+
+
+def pure_modules() -> list[str]:
+    found = []
+    for entry in PURE:
+        package = entry.removesuffix(".*")
+        found += [
+            name
+            for name in MODULES
+            if name == package or (entry != package and name.startswith(f"{package}."))
+        ]
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_from_orchestrator_to_executor_to_protocol(module: str) -> None:
+    allowed = MAY_IMPORT[module.partition(".")[0]]
+    wrong = [
+        f"{MODULES[module]}:{line} imports {imported}"
+        for line, imported in imports(MODULES[module])
+        if (package := imported.partition(".")[0]) in PACKAGES and package not in allowed
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if name.startswith("orchestrator.event_loop")]
+)
+def test_the_event_loop_imports_nothing_of_ours(module: str) -> None:
+    wrong = [
+        f"{MODULES[module]}:{line} imports {imported}"
+        for line, imported in imports(MODULES[module])
+        if imported.partition(".")[0] in PACKAGES and not imported.startswith("orchestrator.event_loop")
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", pure_modules())
+def test_what_decides_reads_no_clock_and_touches_no_socket_thread_or_file(module: str) -> None:
+    wrong = [
+        f"{MODULES[module]}:{line} imports {imported}"
+        for line, imported in imports(MODULES[module])
+        if (top := imported.partition(".")[0]) in IMPURE and (module, top) not in ALLOWED
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("protocol")])
+def test_only_the_transport_of_the_protocol_knows_zeromq(module: str) -> None:
+    knows = any(imported.partition(".")[0] == "zmq" for _, imported in imports(MODULES[module]))
+    assert not knows or module in KNOW_ZMQ
+
+
+def test_every_entry_of_these_lists_exists() -> None:
+    """So that a module that is renamed does not silently leave them."""
+    listed = {entry.removesuffix(".*") for entry in PURE} | {module for module, _ in ALLOWED} | KNOW_ZMQ
+    missing = sorted(listed - set(MODULES))
+    if missing:
+        pytest.skip(f"not written yet: {', '.join(missing)}")
+
+
+def test_the_walk_sees_imports_wherever_they_stand(tmp_path: Path) -> None:
+    source = tmp_path / "module.py"
+    source.write_text("import a.b\ndef f():\n    from c.d import e\n")
+    assert list(imports(source)) == [(1, "a.b"), (3, "c.d")]
