@@ -120,7 +120,8 @@ class Hub:
         attempt = self._attempts.get(key)
         if attempt is not None and upto > attempt.credit:
             attempt.credit = upto
-            if attempt.at_gate:
+            # A chunk yielded in answer to a cancel went past the gate: then this may not open it.
+            if attempt.at_gate and attempt.emitted < upto:
                 self._make_ready(attempt)
 
     def throw_cancel(self, key: AttemptKey) -> None:
@@ -174,6 +175,7 @@ class Hub:
 
     def _advance(self, attempt: _Attempt) -> None:
         throws = attempt.cancels_pending if attempt.rests_at_yield else 0
+        emitted = attempt.emitted
         self._mark(attempt.key)
         started = perf_counter()
         try:
@@ -186,7 +188,7 @@ class Hub:
         attempt.cancels_pending -= throws
         self._settle(attempt, outcome)
         if throws and not attempt.ended:
-            self.reports.cancel_thrown(attempt.key, throws)
+            self.reports.cancel_thrown(attempt.key, throws, emitted)
 
     def _next_step(self, attempt: _Attempt, throws: int) -> Step | None:
         if attempt.body is None:

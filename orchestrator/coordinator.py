@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Coroutine, Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Coroutine, Generator
 from types import coroutine
 from typing import Any, Protocol
 
 from protocol.serialization import dumps
 
-from executor.host import Code, Host, Reports
+from executor.host import Host, Reports
 from executor.hub import BY_REFERENCE, Hub, Resume
 from orchestrator.event_loop import (
     Event,
@@ -30,11 +29,10 @@ from orchestrator.event_loop import (
     spawn,
 )
 from orchestrator.runtime.hosts import Router
+from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
 from orchestrator.runtime.outcome import Interrupted, TimedOut
-from orchestrator.spec import FlowSpec, Locals
-from protocol.messages import Digest, RunId
-from protocol.values import Local, Value
+from protocol.messages import RunId
 
 _run_ids = itertools.count(1)
 
@@ -57,22 +55,6 @@ class ProcessHost(Host, Protocol):
     def flush(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A flow to run, with all that its run needs from outside.
-
-    ``observe`` is called after each turn with the machine, to read counters from; it must not block.
-    """
-
-    spec: FlowSpec
-    locals: Locals
-    parameters: Mapping[str, Value]
-    limits: Mapping[int, tuple[int, ...]]
-    constant_limit: tuple[int, ...] | None = None
-    timeout_s: float | None = None
-    observe: Callable[[FlowMachine], None] | None = None
-
-
 class Coordinator:
     """One run of one job. ``run`` is a coroutine for an :class:`EventLoop`."""
 
@@ -88,16 +70,7 @@ class Coordinator:
         self._steps_inline = False
         self._hub = Hub(BY_REFERENCE, on_await=self._await_inline)
         self._router = Router(job.spec, self._hub, pool, dumps)
-        self.machine = FlowMachine(
-            job.spec,
-            self._run,
-            self._router,
-            codes=_codes(job),
-            constants=_constants(job),
-            parameters=job.parameters,
-            limits=job.limits,
-            constant_limit=job.constant_limit,
-        )
+        self.machine = FlowMachine(job, self._run, self._router)
         self._hub.attach(self.machine)
 
     async def run(self) -> FlowMachine:
@@ -218,23 +191,3 @@ class Coordinator:
 @coroutine
 def _pass_on(command: object) -> Generator[object, object, object]:
     return (yield command)
-
-
-def _codes(job: Job) -> dict[Digest, Code]:
-    """Each body's code: the object where it stays in this process, else its serialized form."""
-    local = job.locals.codes
-    return {
-        code.digest: Code(
-            code.digest,
-            Local(local[code.digest]) if code.payload is None else code.payload,
-        )
-        for code in job.spec.codes
-    }
-
-
-def _constants(job: Job) -> list[Value]:
-    local = job.locals.constants
-    return [
-        Local(local[index]) if constant.payload is None else constant.payload
-        for index, constant in enumerate(job.spec.constants)
-    ]

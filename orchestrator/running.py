@@ -8,21 +8,23 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeAlias, TypedDict, Unpack
 
-from executor.code import encode_code
 from executor.pool import Pool, usable_cores
-from orchestrator.coordinator import Coordinator, Job
+from protocol.serialization import SerializationError, dumps
+
+from executor.code import encode_code
+from orchestrator.coordinator import Coordinator
 from orchestrator.errors import InvalidFlowError
 from orchestrator.event_loop import EventLoop
 from orchestrator.graph.compile import compile_flow
 from orchestrator.graph.flow import Flow, StopAt, publish
 from orchestrator.graph.limits import stop_limits
 from orchestrator.report import NodeReport, RunReport
+from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
 from orchestrator.runtime.outcome import Done, LimitReached
 from orchestrator.runtime.raising import exception_for
 from orchestrator.runtime.results import RunResults
 from orchestrator.spec import FlowSpec, Locals, ParameterSpec
-from protocol.serialization import SerializationError, dumps
 from protocol.values import Local, Value
 
 Observer: TypeAlias = Callable[[FlowMachine], None]
@@ -121,9 +123,7 @@ def _needs_pool(spec: FlowSpec) -> bool:
     return any(node.placement == "process" for node in spec.nodes)
 
 
-def _parameter_values(
-    spec: FlowSpec, local: Locals, given: dict[str, object]
-) -> dict[str, Value]:
+def _parameter_values(spec: FlowSpec, local: Locals, given: dict[str, object]) -> dict[str, Value]:
     known = {parameter.name: parameter for parameter in spec.parameters}
     for name in given:
         if name not in known:

@@ -181,14 +181,15 @@ class Goodbye(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
 
 
 class CancelThrown(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=10):
-    """Worker -> coordinator: ``merged`` ``ThrowCancel`` were answered by one throw, and this is after it.
+    """Worker -> coordinator: StreamCancelled was thrown at the yield of chunk ``emitted - 1``.
 
-    What the throw led to (a chunk, a wait) was reported before; an attempt that it ended reports its
-    end instead.
+    The throw answers ``merged`` ``ThrowCancel`` at once. Until the next chunk, the body is past its
+    gate. An attempt that was ended by the throw reports its end instead.
     """
 
     key: AttemptKey
     merged: int
+    emitted: int
 
 
 FromWorker: TypeAlias = (

@@ -57,7 +57,9 @@ def rests_at_gate(node: Node) -> bool:
     assert run is not None
     if node.spec.kind == "map":
         return run.emitted in run.elements
-    return node.spec.kind == "stream" and run.waiting is None and run.emitted >= run.credit
+    if node.spec.kind != "stream" or run.waiting is not None:
+        return False
+    return run.emitted >= run.credit and run.emitted != run.thrown_at
 
 
 def is_parked(node: Node, is_wanted_again: Callable[[Node], bool]) -> bool:

@@ -13,12 +13,12 @@ node does and nothing can start, the run is over or deadlocked.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
 
-from executor.host import Code, Host, Input, Invocation, WorkerLoss
+from executor.host import Host, Input, Invocation, WorkerLoss
 from orchestrator.resolver.firing import Firing, Link
 from orchestrator.resolver.generations import compare
 from orchestrator.runtime import gate, maps
+from orchestrator.runtime.job import Job
 from orchestrator.runtime.outcome import (
     Deadlocked,
     Done,
@@ -39,12 +39,11 @@ from orchestrator.runtime.waits import (
     waits_in_run,
     waits_to_start,
 )
-from orchestrator.spec import ConstantInput, EdgeInput, FlowSpec, ParameterInput
+from orchestrator.spec import ConstantInput, EdgeInput, ParameterInput
 from protocol.messages import (
     WHOLE,
     AttemptKey,
     DefaultInput,
-    Digest,
     ErrorReport,
     Missing,
     NodeId,
@@ -60,31 +59,24 @@ DEFAULT = DefaultInput()
 class FlowMachine:
     """One run of a flow.
 
-    ``limits`` maps node numbers to the generation at which to stop (rule 66); ``constant_limit`` is
-    that of all constants. ``outcome`` is None until the run has ended; from then on every report is
-    only checked off in ``live``, the attempts that a host still holds.
+    ``outcome`` is None until the run has ended; from then on every report is only checked off in
+    ``live``, the attempts that a host still holds.
     """
 
     def __init__(
         self,
-        spec: FlowSpec,
+        job: Job,
         run: RunId,
         host: Host,
-        *,
-        codes: Mapping[Digest, Code],
-        constants: Sequence[Value],
-        parameters: Mapping[str, Value],
-        limits: Mapping[int, tuple[int, ...]] | None = None,
-        constant_limit: tuple[int, ...] | None = None,
     ) -> None:
         self._run = run
         self._host = host
-        self._codes = codes
-        self._constants = constants
-        self._parameters = parameters
-        self._limits = limits or {}
-        self._constant_limit = constant_limit
-        self.nodes = [Node(index, node) for index, node in enumerate(spec.nodes)]
+        self._codes = job.codes()
+        self._constants = job.constants()
+        self._parameters = job.parameters
+        self._limits = job.limits
+        self._constant_limit = job.constant_limit
+        self.nodes = [Node(index, node) for index, node in enumerate(job.spec.nodes)]
         self.edges: list[Edge] = []
         self._by_port: dict[tuple[int, int], Edge] = {}
         for node in self.nodes:
@@ -260,8 +252,10 @@ class FlowMachine:
             self.newest.keep_chunk(node, run.number, run.emitted - 1, values[-width:])
         if self._limit_reached(node, (run.number, run.emitted - 1)):
             return False
+        excess = max(0, run.emitted - run.credit) if node.spec.kind == "stream" else 0
         for edge in node.streams_out:
             reading = edge.readings[run.number]
+            edge.excess = max(edge.excess, excess)
             if reading.live:
                 column = values if width == 1 else values[edge.spec.output :: width]
                 self._hand_on(edge, reading, column)
@@ -382,7 +376,7 @@ class FlowMachine:
         if run is None or run.held is not None or node.spec.kind != "stream":
             return
         allowance = self.allowance(node)
-        gain = allowance - run.credit
+        gain = allowance - max(run.credit, run.emitted)
         # Renewed when the producer stands still, or else by half a window at a time: a message for
         # each chunk read would cost more than small chunks do.
         if gain > 0 and (run.emitted >= run.credit or gain * 2 >= allowance - run.emitted):
@@ -396,10 +390,11 @@ class FlowMachine:
         """How many chunks the node's run may have emitted in all (rule 50)."""
         return gate.allowance(node, is_wanted_again=self._firing.is_wanted(node.index))
 
-    def cancel_thrown(self, key: AttemptKey, merged: int) -> None:
+    def cancel_thrown(self, key: AttemptKey, merged: int, emitted: int) -> None:
         run = self._run_of(key)
         if run is not None:
             run.cancels_unanswered -= merged
+            run.thrown_at = emitted
             self._open_gate(run.node)
 
     # -- reports: ends -----------------------------------------------------------------------------

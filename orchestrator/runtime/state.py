@@ -31,7 +31,9 @@ class FinalEdge:
         return len(self.queue) >= self.capacity
 
     def __repr__(self) -> str:
-        return f"<finals {self.producer.name} -> {self.consumer.name}: {len(self.queue)}/{self.capacity}>"
+        return (
+            f"<finals {self.producer.name} -> {self.consumer.name}: {len(self.queue)}/{self.capacity}>"
+        )
 
     def widen(self) -> None:
         self.capacity += 1
@@ -73,6 +75,7 @@ class StreamEdge:
     spec: EdgeInput
     capacity: int = 0
     untaken: int = 0  # over all live readings
+    excess: int = 0  # chunks that were yielded in answer to a cancel, past a closed gate
     readings: dict[int, Reading] = field(default_factory=dict)  # by generation; a few at most
 
     def __post_init__(self) -> None:
@@ -83,7 +86,8 @@ class StreamEdge:
         return self.untaken >= self.capacity
 
     def __repr__(self) -> str:
-        return f"<chunks {self.producer.name} -> {self.consumer.name}: {self.untaken}/{self.capacity}>"
+        names = f"{self.producer.name} -> {self.consumer.name}"
+        return f"<chunks {names}: {self.untaken}/{self.capacity}>"
 
     def widen(self) -> None:
         self.capacity *= 2
@@ -91,7 +95,7 @@ class StreamEdge:
     def check(self) -> None:
         live = [reading for reading in self.readings.values() if reading.live]
         assert self.untaken == sum(reading.untaken for reading in live), self
-        assert self.untaken <= self.capacity, self
+        assert self.untaken <= self.capacity + self.excess, self
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -122,6 +126,7 @@ class Run:
     emitted: int = 0
     waiting: Waiting | None = None
     cancels_unanswered: int = 0
+    thrown_at: int = -1  # chunks emitted when a cancel was last thrown: past the gate until the next
     # The final outputs, computed but not yet written because an edge is full (barrier 0).
     held: list[Value] | None = None
     has_final: bool = False  # else its final value is NO_VALUE

@@ -7,9 +7,9 @@ values (``tests.runtime.graphs``); all others are seen from the verbs and report
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from executor.host import Host, Invocation
+from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
 from orchestrator.runtime.outcome import Done
 from orchestrator.spec import EdgeInput
@@ -22,8 +22,8 @@ class CheckedMachine(FlowMachine):
 
     made: list[CheckedMachine] = []  # noqa: RUF012 - the fixture's list of all there were
 
-    def __init__(self, spec: Any, run: RunId, host: Host, **others: Any) -> None:
-        super().__init__(spec, run, CheckedHost(host, self), **others)
+    def __init__(self, job: Job, run: RunId, host: Host) -> None:
+        super().__init__(job, run, CheckedHost(host, self))
         self.chunks_seen: dict[AttemptKey, int] = {}
         self.cancelled_readers: set[tuple[AttemptKey, int]] = set()
         self.cancels_by_reader: dict[AttemptKey, int] = {}

@@ -173,8 +173,4 @@ def _is_map(draft: Any) -> bool:
 
 def values_of(flow: Flow) -> dict[str, Any]:
     """What the named nodes of a flow show after a run."""
-    return {
-        name: draft.get_data()
-        for name, draft in vars(flow).items()
-        if not name.startswith("_")
-    }
+    return {name: draft.get_data() for name, draft in vars(flow).items() if not name.startswith("_")}

@@ -11,14 +11,37 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from protocol.serialization import dumps
+
+from executor.code import encode_code
 from executor.host import Invocation
 from executor.hub import BY_REFERENCE, Codec, Hub
-from orchestrator.coordinator import Job, _codes, _constants
+from orchestrator.graph.compile import compile_flow
+from orchestrator.graph.flow import Flow, StopAt, publish
+from orchestrator.graph.limits import stop_limits
+from orchestrator.runtime.job import Job
+from orchestrator.runtime.results import RunResults
 from protocol.messages import AttemptKey, RunId
-from protocol.values import Value
+from protocol.values import Local, Value
 from tests.runtime.checked import CheckedMachine
 
 Message = Callable[[], None]
+
+
+def job_of(flow: Flow, stop: StopAt = ()) -> Job:
+    """A flow ready to be run with every node inline, so that its bodies share this process."""
+    spec, local = compile_flow(flow, workers=0, encode_code=encode_code, encode_value=dumps)
+    limits = stop_limits(flow, stop)
+    parameters = {name: Local(value) for name, value in local.parameters.items()}
+    return Job(spec, local, parameters, limits.nodes, limits.constants)
+
+
+def simulate(flow: Flow, *, seed: int = 0, stop: StopAt = (), workers: int = 2) -> CheckedMachine:
+    """Run a flow under one seeded schedule; its nodes' ``get_data`` then reads the results."""
+    job = job_of(flow, stop)
+    machine = Simulation(job, seed=seed, workers=workers).run()
+    publish(flow, RunResults(job.spec, machine.newest))
+    return machine
 
 
 class Simulation:
@@ -31,16 +54,8 @@ class Simulation:
         self._hubs = [Hub(codec) for _ in range(workers)]
         self._down: list[deque[Message]] = [deque() for _ in range(workers)]
         self._up: list[deque[Message]] = [deque() for _ in range(workers)]
-        self.machine = CheckedMachine(
-            job.spec,
-            RunId(1),
-            _SimulatedPool(self._hubs, self._down, self._random),
-            codes=_codes(job),
-            constants=_constants(job),
-            parameters=job.parameters,
-            limits=job.limits,
-            constant_limit=job.constant_limit,
-        )
+        pool = _SimulatedPool(self._hubs, self._down, self._random)
+        self.machine = CheckedMachine(job, RunId(1), pool)
         for hub, queue in zip(self._hubs, self._up, strict=True):
             hub.attach(_Uplink(self.machine, queue))  # type: ignore[arg-type]  # any verb
 

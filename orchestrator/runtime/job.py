@@ -1,0 +1,50 @@
+"""A flow to run, with all that its run needs from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from executor.host import Code
+from orchestrator.spec import FlowSpec, Locals
+from protocol.messages import Digest
+from protocol.values import Local, Value
+
+if TYPE_CHECKING:
+    from orchestrator.runtime.machine import FlowMachine
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """``observe`` is called after each turn with the machine, to read from; it must not block.
+
+    ``limits`` maps node numbers to the generation at which to stop; ``constant_limit`` is that of all
+    constants.
+    """
+
+    spec: FlowSpec
+    locals: Locals
+    parameters: Mapping[str, Value]
+    limits: Mapping[int, tuple[int, ...]]
+    constant_limit: tuple[int, ...] | None = None
+    timeout_s: float | None = None
+    observe: Callable[[FlowMachine], None] | None = None
+
+    def codes(self) -> dict[Digest, Code]:
+        """Each body's code: the object where it stays in this process, else its serialized form."""
+        local = self.locals.codes
+        return {
+            code.digest: Code(
+                code.digest, Local(local[code.digest]) if code.payload is None else code.payload
+            )
+            for code in self.spec.codes
+        }
+
+    def constants(self) -> list[Value]:
+        """The constants by number, like the codes."""
+        local = self.locals.constants
+        return [
+            Local(local[index]) if constant.payload is None else constant.payload
+            for index, constant in enumerate(self.spec.constants)
+        ]
