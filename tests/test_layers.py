@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,6 +132,14 @@ def test_what_decides_reads_no_clock_and_touches_no_socket_thread_or_file(module
 def test_only_the_transport_of_the_protocol_knows_zeromq(module: str) -> None:
     knows = any(imported.partition(".")[0] == "zmq" for _, imported in imports(MODULES[module]))
     assert not knows or module in KNOW_ZMQ
+
+
+def test_importing_orchestrator_loads_nothing_heavy() -> None:
+    """What a run or the command line needs is imported when it is needed."""
+    heavy = {"zmq", "click", "rich", "cloudpickle", "psutil"}
+    program = f"import sys, orchestrator; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_every_entry_of_these_lists_exists() -> None:

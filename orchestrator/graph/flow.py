@@ -72,14 +72,18 @@ class Flow:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and isinstance(value, DraftNode | OutputRef | Placeholder):
-            if hasattr(type(self), name):
-                raise AttributeError(
-                    f"a node at {caller_place()} is assigned to {name!r}, which is a method of Flow; "
-                    "give the node another name"
-                )
-            if isinstance(value, DraftNode):
-                self._builder.add(record_of(value), caller_place())
+            self._admit(name, value, caller_place())
         object.__setattr__(self, name, value)
+
+    def _admit(self, name: str, value: DraftNode | OutputRef | Placeholder, place: str) -> None:
+        """Refuse a node that may not have this name, or may not be in this flow; else add it."""
+        if hasattr(type(self), name):
+            raise AttributeError(
+                f"a node at {place} is assigned to {name!r}, which is a method of Flow; "
+                "give the node another name"
+            )
+        if isinstance(value, DraftNode):
+            self._builder.add(record_of(value), place)
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for names that nothing was assigned to.
@@ -105,19 +109,24 @@ class Flow:
             FlowDefinitionError: it belongs to another flow.
             RuntimeError: the flow has been checked already, so it is complete.
         """
-        place = caller_place()
-        if not isinstance(node, DraftNode):
-            raise TypeError(f"add_node at {place}: {node!r} is not a node; call a @node template")
-        self._builder.add(record_of(node), place)
-        if name is not None:
-            setattr(self, name, node)
+        self._add(node, name, caller_place())
 
     def add_nodes(self, *nodes: Any, **named: Any) -> None:
-        """Add nodes that were made outside of any block; keyword arguments name them."""
+        """Add nodes like :meth:`add_node`; keyword arguments name them."""
+        place = caller_place()
         for node in nodes:
-            self.add_node(node)
+            self._add(node, None, place)
         for name, node in named.items():
-            self.add_node(node, name)
+            self._add(node, name, place)
+
+    def _add(self, node: object, name: str | None, place: str) -> None:
+        if not isinstance(node, DraftNode):
+            raise TypeError(f"{node!r}, added at {place}, is not a node; call a @node template")
+        if name is None:
+            self._builder.add(record_of(node), place)
+        else:
+            self._admit(name, node, place)
+            object.__setattr__(self, name, node)
 
     # -- planning and running -----------------------------------------------------------------------
 

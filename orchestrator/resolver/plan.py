@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from orchestrator.resolver.condensation import strongly_connected
+from orchestrator.resolver.feedback import feedback_edges
 
 
 class Dependency(NamedTuple):
@@ -42,6 +43,9 @@ class UnbreakableCycle(Exception):  # noqa: N818 - a finding that the caller tur
 def edge_delays(nodes: int, edges: Sequence[Dependency]) -> list[int]:
     """The delay of each edge, 0 or 1, in the order given.
 
+    Near-linear, but for a large component that lacks some defaults and still takes many nodes to break:
+    that is searched once for each of them.
+
     Raises:
         UnbreakableCycle: for the first component, in order of dependency, that cannot begin.
     """
@@ -51,6 +55,12 @@ def edge_delays(nodes: int, edges: Sequence[Dependency]) -> list[int]:
     while cycles:
         members = cycles.pop()
         internal = graph.internal_edges(members)
+        indices = [index for node in members for index in internal[node]]
+        if all(edges[index].has_default for index in indices):
+            ends = [(edges[index].producer, edges[index].consumer) for index in indices]
+            for position in feedback_edges(members, ends):
+                delays[indices[position]] = 1
+            continue
         chosen = _choose(members, internal, edges)
         for index in internal[chosen]:
             delays[index] = 1

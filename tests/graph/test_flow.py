@@ -83,10 +83,10 @@ def test_unnamed_nodes_are_called_by_template_and_number_of_use_rule_16() -> Non
 
 def test_names_are_unique_even_against_odd_attributes() -> None:
     with Flow() as f:
-        setattr(f, "same#0", same(1))
+        setattr(f, "same#1", same(1))
         same(2)
         same(3)
-    assert [node.name for node in graph_of(f).nodes] == ["same#0", "same#1", "same#2"]
+    assert [node.name for node in graph_of(f).nodes] == ["same#1", "same#2", "same#3"]
 
 
 def test_a_node_with_two_names_is_called_by_the_first_and_found_by_both() -> None:
@@ -230,6 +230,16 @@ def test_a_template_may_be_used_many_times_and_in_several_flows_rule_16() -> Non
     assert [len(graph_of(f).nodes) for f in flows] == [3, 3]
 
 
+def test_what_users_hold_tells_what_it_is() -> None:
+    with Flow() as f:
+        assert repr(f.later).startswith(f"<undefined node 'later' ({__file__}:")
+        f.later = same(1)
+    assert repr(f.later).startswith(f"<node 'later' (same, {__file__}:")
+    assert repr(same(1)).startswith(f"<node same ({__file__}:")
+    assert repr(f.later.output(0)).startswith("OutputRef(of=<node 'later' ")
+    assert repr(parameter("p")).startswith("Parameter(name='p', default=REQUIRED")
+
+
 def test_flows_may_be_nested() -> None:
     with Flow() as outer:
         outer.a = same(1)
@@ -338,9 +348,15 @@ def test_the_outputs_of_a_generator_are_known_by_what_it_yields() -> None:
 
     with refused("annotated to have 2 outputs"), Flow() as f:
         f.a = same(pairs().output(2))
+
+    @node(multiple_outputs=True)
+    def misspelt() -> "tuple[int, itn]":  # type: ignore[name-defined]  # noqa: F821, UP037
+        return (1, 2)
+
     with Flow() as f:
-        f.a = same(any_number().output(5))
+        f.a = add(any_number().output(5), misspelt().output(7))
     assert nodes(f)["any_number#0"].needed_outputs == 6
+    assert nodes(f)["misspelt#0"].needed_outputs == 8
 
 
 def test_a_node_of_another_flow_is_refused() -> None:
@@ -459,8 +475,15 @@ def test_adding_a_node_twice_changes_nothing() -> None:
 
 
 def test_only_nodes_can_be_added() -> None:
-    with pytest.raises(TypeError, match="is not a node"):
+    with pytest.raises(TypeError, match=f"added at {__file__}:.* is not a node"):
         Flow().add_node(add)
+    with pytest.raises(TypeError, match=f"added at {__file__}:.* is not a node"):
+        Flow().add_nodes(same(1), 3)
+
+
+def test_an_added_node_cannot_take_the_name_of_a_method_either() -> None:
+    with pytest.raises(AttributeError, match=f"at {__file__}:.* 'run', which is a method of Flow"):
+        Flow().add_nodes(run=same(1))
 
 
 # -- get_data -----------------------------------------------------------------------------------------

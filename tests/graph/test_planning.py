@@ -164,6 +164,15 @@ def test_signatures_are_shown_as_they_were_written_rule_31() -> None:
         "                  -------------------  ----------",
     )
 
+    @node
+    def positional(x: int, /) -> int:
+        return x
+
+    with Flow() as f:
+        f.a = positional(f.a)
+    with pytest.raises(MissingDefaultError, match=r"def positional\(x: int, /\)"):
+        f.plan()
+
 
 def test_maps_and_hidden_nodes_are_not_offered_for_a_default_rule_31() -> None:
     with Flow() as f:

@@ -137,6 +137,15 @@ def test_the_plan_is_what_the_rules_lead_to_when_they_are_played_out_A3(
 
 
 @given(dependencies())
+def test_where_every_port_has_a_default_cycles_begin_in_order_of_creation_rule_30(
+    graph: tuple[int, list[Dependency]],
+) -> None:
+    nodes, drawn = graph
+    free = [edge._replace(has_default=True) for edge in drawn]
+    assert edge_delays(nodes, free) == play(nodes, free)
+
+
+@given(dependencies())
 def test_the_edges_without_delay_hold_no_cycle(graph: tuple[int, list[Dependency]]) -> None:
     nodes, drawn = graph
     assume(play(nodes, drawn) is not None)
@@ -152,3 +161,11 @@ def test_a_ring_of_100000_is_planned_without_recursion() -> None:
     delays = edge_delays(length, ring)
     assert delays.index(1) == 6
     assert sum(delays) == 1
+
+
+def test_a_mesh_of_10000_cells_that_read_each_other_is_planned_in_near_linear_time() -> None:
+    cells = 10_000
+    mesh = [Dependency(cell, cell + 1, has_default=True) for cell in range(cells - 1)]
+    mesh += [Dependency(cell + 1, cell, has_default=True) for cell in range(cells - 1)]
+    delays = edge_delays(cells, mesh)
+    assert delays == [0] * (cells - 1) + [1] * (cells - 1)
