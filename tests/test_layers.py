@@ -138,7 +138,9 @@ def test_importing_orchestrator_loads_nothing_heavy() -> None:
     """What a run or the command line needs is imported when it is needed."""
     heavy = {"zmq", "click", "rich", "cloudpickle", "psutil"}
     program = f"import sys, orchestrator; print(sorted({heavy!r} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout == "[]\n"
 
 
