@@ -52,10 +52,7 @@ IMPURE = {
 
 # What a pure module needs all the same, and why.
 ALLOWED = {
-    # Decides where Python finds a module, which is a matter of paths.
-    ("protocol.serialization", "os"),
-    ("protocol.serialization", "io"),
-    ("protocol.serialization", "pathlib"),
+    ("protocol.serialization", "io"),  # BytesIO is memory
 }
 
 # Only these know ZeroMQ.

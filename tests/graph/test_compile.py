@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from protocol.serialization import dumps, loads
 
 from executor.code import BodyCode, encode_code
-from orchestrator import Flow, InvalidFlowError, NotSerializableError, Stream, node, parameter
+from orchestrator import (
+    Flow,
+    InvalidFlowError,
+    NodeTemplate,
+    NotSerializableError,
+    Stream,
+    node,
+    parameter,
+)
 from orchestrator.graph.compile import compile_flow
 from orchestrator.spec import (
     ConstantInput,
@@ -23,6 +33,7 @@ from orchestrator.spec import (
     ParameterInput,
     Unconnected,
 )
+from protocol.serialization import dumps, loads
 from protocol.values import Local, Value
 
 
@@ -308,8 +319,27 @@ def test_an_encoder_that_keeps_the_object_is_refused() -> None:
 # -- templates themselves -------------------------------------------------------------------------------
 
 
-def test_a_template_of_a_module_pickles_by_reference() -> None:
-    assert pickle.loads(pickle.dumps(add)) is add
+def test_a_template_that_workers_can_import_pickles_by_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+from orchestrator import node
+
+@node
+def add(x):
+    return x
+
+other = node(add.__wrapped__)
+"""
+    (tmp_path / "importable_nodes.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "importable_nodes", raising=False)  # and again at the end
+    module = importlib.import_module("importable_nodes")
+    assert pickle.loads(pickle.dumps(module.add)) is module.add
+    # Another template of the same body is not what a worker would find under that name.
+    copied = loads(dumps(module.other))
+    assert isinstance(copied, NodeTemplate)
+    assert copied is not module.add
 
 
 def test_any_other_template_pickles_by_value() -> None:
