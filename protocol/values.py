@@ -42,3 +42,6 @@ def _length_bytes(part: Buffer) -> int:
 
 INLINE_LIMIT_BYTES: Final = 16 * 1024
 """A longer pickle stream travels as a frame of its own, so that it is never copied into a message."""
+
+VALUE_LIMIT_BYTES: Final = 1 << 32
+"""No larger value travels: it would exhaust memory long before it arrived."""

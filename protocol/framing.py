@@ -1,0 +1,243 @@
+"""Envelopes: how messages and the payload frames they point at travel between two peers.
+
+Theory of operation. An envelope is a multipart message ``[header, *payload frames]``. The header is
+``[number, acknowledged, messages]`` in msgpack. Each side of a session numbers its envelopes from 1
+and says with each how many of the other's it has taken; a repeated envelope is dropped, a missing one
+is a :class:`ProtocolError`. The writer encodes each message when it is added and begins a new envelope
+when one is full, so that what is written in one turn leaves as few envelopes as possible. The reader
+refuses what no writer of ours would send. No socket and no clock is known here.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Struct, msgpack
+
+from protocol.messages import FrameSpan, FromCoordinator, FromWorker, WireValue
+from protocol.values import INLINE_LIMIT_BYTES, Buffer, Frames, Local, Value
+
+M_co = TypeVar("M_co", covariant=True)
+Out = TypeVar("Out")
+In = TypeVar("In")
+
+Parts: TypeAlias = Sequence[Buffer]
+"""The parts of a multipart message: a header, then payload frames."""
+
+# The writer ends an envelope that has reached one of these.
+MESSAGES_PER_ENVELOPE: Final = 1024
+HEADER_BYTES: Final = 256 * 1024
+FRAMES_PER_ENVELOPE: Final = 256
+PAYLOAD_BYTES: Final = 8 << 20
+
+# The reader refuses more. One message may pass the writer's marks (a node with a thousand inputs), so
+# these are far above them.
+MESSAGES_LIMIT: Final = MESSAGES_PER_ENVELOPE
+HEADER_LIMIT_BYTES: Final = 64 << 20
+FRAMES_LIMIT: Final = 1 << 16
+
+INLINE_TOTAL_BYTES: Final = 1 << 20
+"""Beyond this in one envelope, small values too get a frame each, so that headers stay small."""
+
+
+class ProtocolError(Exception):
+    """A peer sent what it never should; its session cannot go on."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"protocol error: {self.problem}"
+
+
+class Envelope(Generic[M_co]):
+    """What one multipart message has brought."""
+
+    __slots__ = ("frames", "messages")
+
+    def __init__(self, messages: Sequence[M_co], frames: Parts) -> None:
+        self.messages = messages
+        self.frames = frames
+
+    def value(self, wire: WireValue) -> Value:
+        """The value that a message of this envelope carries or points at; frames are not copied.
+
+        Raises:
+            ProtocolError: it points at frames that are not there.
+        """
+        if isinstance(wire, bytes):
+            return wire
+        end = wire.first + wire.count
+        if wire.first < 0 or wire.count < 1 or end > len(self.frames):
+            raise ProtocolError(
+                f"a value is said to be in {wire.count} frames from frame {wire.first} on, "
+                f"and the envelope has {len(self.frames)}"
+            )
+        return tuple(self.frames[wire.first : end])
+
+
+class Session(Generic[Out, In]):
+    """One side of a session: writes messages of one direction and reads those of the other.
+
+    >>> ours, theirs = coordinator_session(), worker_session()
+    >>> theirs.add(Goodbye())
+    >>> [envelope] = theirs.take()
+    >>> ours.read(envelope).messages
+    [Goodbye()]
+    """
+
+    def __init__(self, decoder: msgpack.Decoder[_Header[In]]) -> None:
+        self._decoder = decoder
+        self._sent = 0
+        self._acknowledged = 0  # by the peer, of what we sent
+        self._received = 0
+        self._full: list[list[Buffer]] = []
+        self._open()
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    @property
+    def has_output(self) -> bool:
+        return self._count > 0 or bool(self._full)
+
+    @property
+    def output_bytes(self) -> int:
+        """About how much has been written into the envelope that is not full yet."""
+        return len(self._header) + self._payload_bytes
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many envelopes the peer has not yet said it has."""
+        return self._sent - self._acknowledged
+
+    def attach(self, value: Value) -> WireValue:
+        """Put a value beside the message that is added next, which refers to it by the result.
+
+        Raises:
+            TypeError: the value is local to this process.
+        """
+        if isinstance(value, bytes):
+            size = len(value)
+            if size <= INLINE_LIMIT_BYTES and self._inline_bytes < INLINE_TOTAL_BYTES:
+                self._inline_bytes += size
+                return value
+            value = (value,)
+        elif isinstance(value, Local):
+            raise TypeError(f"{value!r} is local to its process; it must be serialized to be sent")
+        return self._attach_frames(value)
+
+    def add(self, message: Out) -> None:
+        """Write a message; the values it refers to were attached since the last one."""
+        _encoder.encode_into(message, self._header, -1)
+        self._count += 1
+        if (
+            self._count >= MESSAGES_PER_ENVELOPE
+            or len(self._header) >= HEADER_BYTES
+            or len(self._frames) >= FRAMES_PER_ENVELOPE
+            or self._payload_bytes >= PAYLOAD_BYTES
+        ):
+            self._seal()
+
+    def take(self) -> list[list[Buffer]]:
+        """The envelopes written since the last call, each ready to be sent as a multipart message."""
+        if self._count:
+            self._seal()
+        full, self._full = self._full, []
+        return full
+
+    def _attach_frames(self, frames: Frames) -> FrameSpan:
+        span = FrameSpan(len(self._frames), len(frames))
+        self._frames.extend(frames)
+        for frame in frames:
+            self._payload_bytes += frame.nbytes if isinstance(frame, memoryview) else len(frame)
+        return span
+
+    def _seal(self) -> None:
+        header, frames = self._header, self._frames
+        if len(header) > HEADER_LIMIT_BYTES or len(frames) > FRAMES_LIMIT:
+            raise ValueError(
+                f"a message has {len(frames)} frames and {len(header)} bytes of its own; at most "
+                f"{FRAMES_LIMIT} frames and {HEADER_LIMIT_BYTES} bytes can be sent at once"
+            )
+        self._sent += 1
+        _PREFIX.pack_into(
+            header, 0, _ARRAY_OF_3, _UINT64, self._sent, _UINT64, self._received, _ARRAY32, self._count
+        )
+        self._full.append([header, *frames])
+        self._open()
+
+    def _open(self) -> None:
+        self._header = bytearray(_PREFIX.size)
+        self._frames: list[Buffer] = []
+        self._count = 0
+        self._inline_bytes = 0
+        self._payload_bytes = 0
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def read(self, parts: Parts) -> Envelope[In] | None:
+        """Take a multipart message of the peer's; None if it is one that was taken before.
+
+        Raises:
+            ProtocolError: it is not an envelope, or not the next one; nothing of it was taken.
+        """
+        header = self._decode(parts)
+        if header.number <= self._received:
+            return None
+        if header.number != self._received + 1:
+            raise ProtocolError(f"envelope {header.number} came after envelope {self._received}")
+        if not self._acknowledged <= header.acknowledged <= self._sent:
+            raise ProtocolError(
+                f"{header.acknowledged} envelopes are acknowledged, after {self._acknowledged} were "
+                f"and with {self._sent} sent"
+            )
+        self._received = header.number
+        self._acknowledged = header.acknowledged
+        return Envelope(header.messages, parts[1:])
+
+    def _decode(self, parts: Parts) -> _Header[In]:
+        if not 1 <= len(parts) <= 1 + FRAMES_LIMIT:
+            raise ProtocolError(f"an envelope of {len(parts)} parts; 1 to {1 + FRAMES_LIMIT} are legal")
+        if len(parts[0]) > HEADER_LIMIT_BYTES:
+            raise ProtocolError(f"a header of {len(parts[0])} bytes; {HEADER_LIMIT_BYTES} are legal")
+        try:
+            header = self._decoder.decode(parts[0])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ProtocolError(f"a header that does not decode: {error}") from error
+        if header.number < 1 or len(header.messages) > MESSAGES_LIMIT:
+            raise ProtocolError(
+                f"envelope {header.number} of {len(header.messages)} messages; envelopes count from 1, "
+                f"and {MESSAGES_LIMIT} messages are legal"
+            )
+        return header
+
+
+def coordinator_session() -> Session[FromCoordinator, FromWorker]:
+    """The coordinator's side of a session with one worker."""
+    return Session(_from_worker)
+
+
+def worker_session() -> Session[FromWorker, FromCoordinator]:
+    """The worker's side of its session with the coordinator."""
+    return Session(_from_coordinator)
+
+
+class _Header(Struct, Generic[In], array_like=True, forbid_unknown_fields=True, gc=False):
+    number: int
+    acknowledged: int
+    messages: list[In]
+
+
+_encoder: Final = msgpack.Encoder()
+_from_worker: Final[msgpack.Decoder[Any]] = msgpack.Decoder(_Header[FromWorker])
+_from_coordinator: Final[msgpack.Decoder[Any]] = msgpack.Decoder(_Header[FromCoordinator])
+
+# The header up to its messages, in msgpack: [uint64, uint64, [...
+_PREFIX: Final = struct.Struct(">BBQBQBI")
+_ARRAY_OF_3: Final = 0x93
+_UINT64: Final = 0xCF
+_ARRAY32: Final = 0xDD

@@ -1,0 +1,97 @@
+"""Which modules a worker can import, and which therefore travel by value.
+
+A worker is a fresh interpreter with this process's ``sys.path``. A module that was loaded from
+elsewhere (the user's script, a job file, a test module) does not exist there: what it defines has
+to be pickled whole.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Final
+
+JOB_MODULE: Final = "__orchestrator_job__"
+"""The name under which a file given on the command line is loaded; never importable."""
+
+_by_value: set[str] = {"__main__", "__mp_main__", JOB_MODULE}
+
+
+def register_by_value(module: ModuleType) -> None:
+    """Let everything this module defines travel by value, whether or not workers could import it.
+
+    The module must be in ``sys.modules`` by the time one of its functions is pickled.
+    """
+    _by_value.add(module.__name__)
+
+
+def travels_by_value(module_name: str) -> bool:
+    """Whether what the module defines has to be pickled whole to arrive in a worker."""
+    return module_name in _by_value or not worker_can_import(module_name)
+
+
+def worker_can_import(module_name: str) -> bool:
+    """Whether a fresh interpreter with this process's ``sys.path`` would find the module.
+
+    It looks and does not import. The first question about a module costs some file system accesses;
+    answers are kept until ``sys.path`` changes.
+    """
+    if module_name in _by_value:
+        return False
+    if _answers.path != sys.path:
+        _answers.path = list(sys.path)
+        _answers.importable.clear()
+    known = _answers.importable.get(module_name)
+    if known is None:
+        known = _answers.importable[module_name] = _is_findable(module_name)
+    return known
+
+
+class _Answers:
+    def __init__(self) -> None:
+        self.path: list[str] = []
+        self.importable: dict[str, bool] = {}
+
+
+_answers: Final = _Answers()
+
+
+def _is_findable(module_name: str) -> bool:
+    parent, _, _ = module_name.rpartition(".")
+    if not parent:
+        return _find_spec(module_name, None) is not None
+    if not worker_can_import(parent):
+        return False
+    path = _submodule_path(parent)
+    if path is not None and _find_spec(module_name, path) is not None:
+        return True
+    # Extension modules and some packages make submodules while they are imported themselves.
+    loaded = sys.modules.get(module_name)
+    return loaded is not None and getattr(loaded, "__file__", None) is None
+
+
+def _submodule_path(package: str) -> Sequence[str] | None:
+    # A package may extend its own path when it is imported, as it would in the worker.
+    loaded = sys.modules.get(package)
+    if loaded is not None:
+        return getattr(loaded, "__path__", None)
+    parent, _, _ = package.rpartition(".")
+    spec = _find_spec(package, _submodule_path(parent) if parent else None)
+    return None if spec is None else spec.submodule_search_locations
+
+
+def _find_spec(module_name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    # Not importlib.util.find_spec: that takes the word of whatever is in sys.modules.
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        if find is None:
+            continue
+        try:
+            spec: ModuleSpec | None = find(module_name, path, None)
+        except Exception:  # noqa: BLE001 - a foreign finder; the module counts as not found
+            continue
+        if spec is not None:
+            return spec
+    return None

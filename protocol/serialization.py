@@ -1,0 +1,187 @@
+"""Makes values of Python objects, and objects of values.
+
+A value is one pickle stream, by reference where a worker can import what the object is made of and
+by value (cloudpickle) where it cannot. Large buffers leave the stream and become parts of their own.
+Whoever gets a value owns all of it: nothing is shared with the sender or between receivers, and every
+buffer that was writable is writable again.
+
+Unpickling runs the sender's code: give ``loads`` only what an authenticated peer has sent.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable
+from functools import cache
+from io import BytesIO
+from types import FunctionType, ModuleType
+from typing import Any, Final
+
+from protocol.importing import JOB_MODULE, register_by_value, travels_by_value, worker_can_import
+from protocol.unpicklable import find_unpicklable
+from protocol.values import VALUE_LIMIT_BYTES, Local, Value, size_bytes
+
+__all__ = [
+    "JOB_MODULE",
+    "OUT_OF_BAND_BYTES",
+    "DeserializationError",
+    "SerializationError",
+    "dump_exception",
+    "dumps",
+    "loads",
+    "register_by_value",
+    "worker_can_import",
+]
+
+OUT_OF_BAND_BYTES: Final = 64 * 1024
+"""From this size on a buffer is a part of its own, so that it is not copied into the stream."""
+
+
+class SerializationError(Exception):
+    """An object cannot be pickled. ``path`` leads to the part of it that is to blame."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be pickled: {self.reason}"
+
+
+class DeserializationError(Exception):
+    """A value cannot be unpickled here; the exception that unpickling raised is the ``__cause__``."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot be unpickled: {self.reason}"
+
+
+def dumps(value: object) -> Value:
+    """Serialize an object.
+
+    A number, text or None costs a quarter of a microsecond, other small objects about one more than
+    ``pickle.dumps``. What is made of something that workers cannot import is pickled twice: by
+    reference up to the first such class or function, then by value.
+
+    Raises:
+        SerializationError: a part of it does not pickle, or it is too large to travel.
+    """
+    dumped: Value
+    if type(value) in _ATOMS:
+        dumped = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    else:
+        try:
+            dumped = _dump(_ReferencePickler, value)
+        except _USERS:  # whatever stops pickle may be nothing to cloudpickle
+            dumped = _dump_by_value(value)
+    size = size_bytes(dumped)
+    if size > VALUE_LIMIT_BYTES:
+        reason = f"it takes {size} bytes, and at most {VALUE_LIMIT_BYTES} can travel"
+        raise SerializationError("value", reason)
+    return dumped
+
+
+def loads(value: Value) -> object:
+    """The object of a value; what it is made of belongs to the caller alone.
+
+    Raises:
+        DeserializationError: unpickling raised.
+        TypeError: the value is local to its process and has no serialized form.
+    """
+    if isinstance(value, Local):
+        raise TypeError(f"{value!r} was never serialized")
+    try:
+        if isinstance(value, bytes):
+            return pickle.loads(value)
+        stream, *buffers = value
+        # A received buffer may be read-only memory of the transport's; the object gets its own.
+        return pickle.loads(stream, buffers=[bytearray(buffer) for buffer in buffers])
+    except _USERS as error:
+        raise DeserializationError(f"{type(error).__name__}: {error}") from error
+
+
+def dump_exception(error: BaseException) -> Value | None:
+    """Serialize an exception if it comes out of a round trip as the same type, else None.
+
+    Its traceback, cause and context do not travel.
+    """
+    try:
+        value = dumps(error)
+        survives = type(loads(value)) is type(error)
+    except Exception:  # noqa: BLE001 - whatever it is, the exception does not survive
+        return None
+    return value if survives else None
+
+
+# What the user's code may raise while it is pickled or unpickled; an interrupt is none of its doing.
+_USERS: Final = (Exception, SystemExit)
+
+_ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+
+def _dump(pickler: Callable[..., pickle.Pickler], value: object) -> Value:
+    large: list[memoryview] = []
+
+    def stays_in_band(buffer: pickle.PickleBuffer) -> bool:
+        view = buffer.raw()
+        if view.nbytes < OUT_OF_BAND_BYTES:
+            return True  # comes out of the stream as a private, writable object
+        large.append(view)
+        return False
+
+    file = BytesIO()
+    pickler(file, pickle.HIGHEST_PROTOCOL, buffer_callback=stays_in_band).dump(value)
+    stream = file.getvalue()
+    if not large:
+        return stream
+    # Copied now: a generator may overwrite an array that it has yielded.
+    return (stream, *(bytes(view) for view in large))
+
+
+class _ByValueError(Exception):
+    """Something in the object is defined where a worker cannot import it."""
+
+
+class _ReferencePickler(pickle.Pickler):
+    """The C pickler, stopped at the first class or function that has to travel by value."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, (type, FunctionType)) and _travels_by_value(obj.__module__):
+            raise _ByValueError
+        return NotImplemented
+
+
+def _dump_by_value(value: object) -> Value:
+    pickler = _value_pickler()
+    try:
+        return _dump(pickler, value)
+    except _USERS as error:
+        path, reason = find_unpicklable(value, error, lambda part: _dump(pickler, part))
+        raise SerializationError(path, reason) from error
+
+
+@cache
+def _value_pickler() -> Callable[..., pickle.Pickler]:
+    import cloudpickle  # noqa: PLC0415 - 25 ms, which many runs never need
+
+    class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it ships no types
+        """Cloudpickle takes for importable whatever is in ``sys.modules``: told better here."""
+
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, (type, FunctionType, ModuleType)):
+                name = obj.__name__ if isinstance(obj, ModuleType) else obj.__module__
+                module = sys.modules.get(name)
+                if module is not None and name != "__main__" and _travels_by_value(name):
+                    cloudpickle.register_pickle_by_value(module)
+            return super().reducer_override(obj)
+
+    return ValuePickler
+
+
+def _travels_by_value(module_name: object) -> bool:
+    return isinstance(module_name, str) and travels_by_value(module_name)
