@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from executor.accumulation import Accumulator
 from executor.blueprint import BodyKind, Port
-from executor.body import NOT_READY, SKIP, Stream, StreamCancelled, StreamPort
+from executor.body import NO_VALUE, NOT_READY, SKIP, Stream, StreamCancelled, StreamPort
 from executor.code import LoadedCode, load_code
 from executor.failure import describe
 from executor.host import Invocation, Reports
@@ -312,7 +312,9 @@ class Hub:
 
     def _final(self, attempt: _Attempt, value: object) -> tuple[object, ...] | Missing:
         if value is SKIP:
-            return Missing(Absence.SKIP)
+            return Missing(Absence.SKIP, "the body returned SKIP")
+        if value is NO_VALUE:
+            return Missing(Absence.NO_VALUE, "the body returned NO_VALUE")
         if value is NATURAL_END:
             return attempt.accumulator.final()
         return _outputs(attempt.code, value, "returned")

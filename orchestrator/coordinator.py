@@ -26,7 +26,6 @@ from orchestrator.event_loop import (
     current_event_loop,
     readable,
     sleep,
-    spawn,
 )
 from orchestrator.runtime.hosts import Router
 from orchestrator.runtime.job import Job
@@ -64,10 +63,10 @@ class Coordinator:
         self._run = RunId(next(_run_ids))
         self._ended = Event()  # the outcome is there
         self._idle = Event()  # and no host holds an attempt any more
-        self._pumps: dict[Any, TaskHandle[None]] = {}
-        self._others: list[TaskHandle[None]] = []
+        self._tasks: dict[object, TaskHandle[None]] = {}  # pumps by their source
         self._armed_for = math.inf
         self._steps_inline = False
+        self._crash: BaseException | None = None
         self._hub = Hub(BY_REFERENCE, on_await=self._await_inline)
         self._router = Router(job.spec, self._hub, pool, dumps)
         self.machine = FlowMachine(job, self._run, self._router)
@@ -82,7 +81,7 @@ class Coordinator:
             self._pool.attach(self.machine)
         try:
             if self._job.timeout_s is not None:
-                self._others.append(await spawn(self._time_out(self._job.timeout_s)))
+                self._spawn(self._time_out(self._job.timeout_s))
             self.machine.begin()
             self._turn()
             await self._ended.wait()
@@ -90,9 +89,12 @@ class Coordinator:
             try:
                 await self._unwind()
             finally:
-                self._stop_tasks()
+                for task in list(self._tasks.values()):
+                    task.cancel()
                 if self._pool is not None:
                     self._pool.detach()
+        if self._crash is not None:
+            raise self._crash
         return self.machine
 
     def _turn(self) -> None:
@@ -121,10 +123,6 @@ class Coordinator:
         if self._pool is not None:
             self._pool.flush()
 
-    def _stop_tasks(self) -> None:
-        for task in [*self._pumps.values(), *self._others]:
-            task.cancel()
-
     async def _time_out(self, timeout_s: float) -> None:
         await sleep(timeout_s)
         self.machine.stop(TimedOut(timeout_s, self.machine.running()))
@@ -148,21 +146,21 @@ class Coordinator:
     async def _carry_out(self, awaited: object, resume: Resume) -> None:
         """Await for a body what it yielded: a command of the event loop."""
         try:
-            value = await _pass_on(awaited)
+            answer = await _hand_to_loop(awaited)
         except TaskCancelled:
             raise  # the run is over
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the body
             resume.throw(error)
         else:
-            resume.send(value)
+            resume.send(answer)
         self._turn()
 
     # -- the pool's sockets and deadlines -------------------------------------------------------------
 
     def _watch(self, pool: ProcessHost) -> None:
         for source in pool.sockets():
-            if source not in self._pumps:
-                self._pumps[source] = current_event_loop().create_task(self._pump(pool, source))
+            if source not in self._tasks:
+                self._spawn(self._pump(pool, source), source)
         deadline = pool.next_deadline()
         if deadline < self._armed_for:
             self._armed_for = deadline
@@ -174,7 +172,6 @@ class Coordinator:
             await readable(source)
             pool.on_readable(source, loop.now())
             self._turn()
-        del self._pumps[source]
 
     async def _wake_at(self, pool: ProcessHost, deadline: float) -> None:
         loop = current_event_loop()
@@ -183,11 +180,26 @@ class Coordinator:
         pool.on_deadline(loop.now())
         self._turn()
 
-    def _spawn(self, task: Coroutine[Any, Any, None]) -> None:
-        self._others = [other for other in self._others if not other.is_finished]
-        self._others.append(current_event_loop().create_task(task))
+    # -- tasks --------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None], source: object = None) -> None:
+        name = object() if source is None else source
+        self._tasks[name] = current_event_loop().create_task(self._guard(name, work))
+
+    async def _guard(self, name: object, work: Coroutine[Any, Any, None]) -> None:
+        """A defect, or a pool that broke, must end the run: nobody joins these tasks."""
+        try:
+            await work
+        except TaskCancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised again by ``run``
+            self._crash = self._crash or error
+            self._ended.set()
+            self._idle.set()
+        finally:
+            del self._tasks[name]
 
 
 @coroutine
-def _pass_on(command: object) -> Generator[object, object, object]:
+def _hand_to_loop(command: object) -> Generator[object, object, object]:
     return (yield command)

@@ -114,7 +114,7 @@ def _workers(workers: int | None, pool: Pool | None) -> int:
         return pool.workers
     if workers is None:
         return usable_cores()
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+    if type(workers) is not int or workers < 0:
         raise ValueError(f"workers= must be a number of processes from 0 on, not {workers!r}")
     return workers
 

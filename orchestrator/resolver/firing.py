@@ -43,6 +43,7 @@ class Firing:
             sum(links[index].delay == 0 for index in self._inputs[node]) for node in range(nodes)
         ]
         self.ready: deque[int] = deque()
+        self.wanted_again: list[int] = []  # busy nodes whose next run has come to be demanded
 
     def begin(self) -> None:
         """Demand run 0 of every node, in order of creation (rule 33, Start)."""
@@ -103,6 +104,8 @@ class Firing:
             if self._demanded[node] >= run:
                 continue
             self._demanded[node] = run
+            if self._busy[node]:
+                self.wanted_again.append(node)
             self._enqueue_if_ready(node)
             pending.extend(
                 (self._links[index].producer, run - self._links[index].delay)

@@ -12,8 +12,6 @@ node does and nothing can start, the run is over or deadlocked.
 
 from __future__ import annotations
 
-from collections import deque
-
 from executor.host import Host, Input, Invocation, WorkerLoss
 from orchestrator.resolver.firing import Firing, Link
 from orchestrator.resolver.generations import compare
@@ -29,8 +27,10 @@ from orchestrator.runtime.outcome import (
     Outcome,
     TooFewOutputs,
 )
+from orchestrator.runtime.progress import Progress
 from orchestrator.runtime.results import Newest
-from orchestrator.runtime.state import Element, FinalEdge, Node, Reading, Run, StreamEdge, Waiting
+from orchestrator.runtime.state import Element, FinalEdge, Node, Reading, Run, StreamEdge
+from orchestrator.runtime.streams import Streams
 from orchestrator.runtime.waits import (
     Edge,
     Wait,
@@ -63,12 +63,7 @@ class FlowMachine:
     ``live``, the attempts that a host still holds.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        run: RunId,
-        host: Host,
-    ) -> None:
+    def __init__(self, job: Job, run: RunId, host: Host) -> None:
         self._run = run
         self._host = host
         self._codes = job.codes()
@@ -90,9 +85,8 @@ class FlowMachine:
         self.outcome: Outcome | None = None
         self.dropped = 0  # reports about attempts that are not live
         self.widened: dict[int, int] = {}  # how often, by edge
-        self._progressing = 0
-        self._suspects: list[Node] = []  # came to rest since the last search for a cycle
-        self._maps: deque[Node] = deque()  # to be pumped
+        self._progress = Progress()
+        self.streams = Streams(host, self._firing, self._progress)
 
     def _connect(self, node: Node) -> None:
         for port, spec in enumerate(node.spec.ports):
@@ -121,14 +115,16 @@ class FlowMachine:
     def settle(self) -> None:
         """Act on all that was reported since the last call."""
         while self.outcome is None:
-            if self._maps:
-                self._pump(self._maps.popleft())
+            if self.streams.maps:
+                self._pump(self.streams.maps.popleft())
             elif (index := self._firing.take_ready()) is not None:
                 self._start(self.nodes[index])
-            elif self._suspects:
-                suspects, self._suspects = self._suspects, []
-                self._repair(suspects)
-            elif self._progressing == 0:
+            elif self._firing.wanted_again:
+                # A generator without demand is drained before its next run (rule 51).
+                self.streams.look_again(self.nodes[self._firing.wanted_again.pop()])
+            elif self._progress.suspects:
+                self._repair(self._progress.take_suspects())
+            elif self._progress.count == 0:
                 self._come_to_rest()
             else:
                 return
@@ -151,8 +147,8 @@ class FlowMachine:
 
     def _start(self, node: Node) -> None:
         if any(edge.is_full for edge in node.streams_out):
-            # Chunks of earlier runs are still untaken; ``taken`` offers the node again.
-            self._suspects.append(node)
+            # Chunks of earlier runs are still untaken; taking them offers the node again.
+            self._progress.suspect(node)
             return
         number = self._firing.next_run(node.index)
         if self._constant_limit_reached(node, number):
@@ -161,16 +157,14 @@ class FlowMachine:
         key = AttemptKey(self._run, NodeId(node.index), number)
         run = node.run = Run(node, number, key, credit=1)
         run.inputs = [self._bind(node, port, run) for port in range(len(node.spec.ports))]
-        for edge in node.streams_out:
-            edge.readings[number] = Reading(number)
+        self.streams.begin(run)
         if node.spec.kind == "map":
-            self._maps.append(node)
+            self.streams.maps.append(node)
         else:
-            run.credit = max(1, self.allowance(node))
+            run.credit = max(1, self.streams.allowance(node))
             self.invoke(node, key, run.inputs, run.credit)
-            for edge in node.streams_in:
-                self._hand_on_buffered(edge, run)
-        self._note_progress(node)
+            self.streams.hand_on_buffered(run)
+        self._progress.note(node)
         for final in node.finals_in:
             self._write_final(final.producer)
 
@@ -203,17 +197,6 @@ class FlowMachine:
             )
         )
 
-    def _hand_on_buffered(self, edge: StreamEdge, run: Run) -> None:
-        reading = edge.readings.get(run.number - edge.spec.delay)
-        if reading is None:
-            return
-        if reading.buffer:
-            values = list(reading.buffer)
-            reading.buffer.clear()
-            self._host.deliver(run.key, edge.port, 0, values)
-        if reading.ended:
-            self._host.end_stream(run.key, edge.port, reading.emitted)
-
     def _constant_limit_reached(self, node: Node, number: int) -> bool:
         """Constants emit one generation per run of their consumer, and count for limits (rule 15)."""
         limit = self._constant_limit
@@ -240,7 +223,7 @@ class FlowMachine:
                     return
         else:
             self.emit(run, count, width, values)
-        self._open_gate(node)
+        self.streams.open_gate(node)
 
     def emit(self, run: Run, count: int, width: int, values: list[Value]) -> bool:
         """``count`` chunks of a run exist: hand them on, or stop, False, if that is the limit."""
@@ -252,150 +235,34 @@ class FlowMachine:
             self.newest.keep_chunk(node, run.number, run.emitted - 1, values[-width:])
         if self._limit_reached(node, (run.number, run.emitted - 1)):
             return False
-        excess = max(0, run.emitted - run.credit) if node.spec.kind == "stream" else 0
-        for edge in node.streams_out:
-            reading = edge.readings[run.number]
-            edge.excess = max(edge.excess, excess)
-            if reading.live:
-                column = values if width == 1 else values[edge.spec.output :: width]
-                self._hand_on(edge, reading, column)
+        self.streams.emit(run, width, values)
         return True
-
-    def _hand_on(self, edge: StreamEdge, reading: Reading, values: list[Value]) -> None:
-        first = reading.emitted
-        reading.emitted += len(values)
-        edge.untaken += len(values)
-        reader = reading.run
-        if reader is None:
-            reading.buffer.extend(values)
-            self._note_come(edge, reading)
-        elif reader.node.spec.kind == "map":
-            reading.buffer.extend(values)
-            self._maps.append(reader.node)
-        else:
-            self._host.deliver(reader.key, edge.port, first, values)
-        self._stop_waiting(reading)
-
-    def _note_come(self, edge: StreamEdge, reading: Reading) -> None:
-        if not reading.has_come:
-            reading.has_come = True
-            self._firing.arrive(edge.index)
-
-    def _stop_waiting(self, reading: Reading) -> None:
-        reader = reading.run
-        if reader is not None and reader.waiting is not None and reader.waiting.reading is reading:
-            reader.waiting = None
-            self._note_progress(reader.node)
 
     # -- reports: reading --------------------------------------------------------------------------
 
     def read(self, key: AttemptKey, port: int, upto: int) -> None:
         found = self._reading_of(key, port)
-        if found is not None and found[1].live:
-            self.taken(*found, upto)
+        if found is not None:
+            _, edge, reading = found
+            self.streams.take(edge, reading, upto)
 
     def wait(self, key: AttemptKey, port: int, chunk: int) -> None:
         found = self._reading_of(key, port)
-        if found is None:
-            return
-        edge, reading = found
-        if reading.ended or not reading.live or reading.emitted > chunk:
-            return  # what it waits for was already sent
-        assert reading.run is not None
-        self._wait_for(reading.run, edge, reading, chunk)
+        if found is not None:
+            self.streams.wait(*found, chunk)
 
     def cancel_stream(self, key: AttemptKey, port: int) -> None:
         found = self._reading_of(key, port)
         if found is not None:
-            self._cancel_reading(*found)
-
-    def _wait_for(self, run: Run, edge: StreamEdge, reading: Reading, chunk: int) -> None:
-        run.waiting = Waiting(edge, reading, chunk)
-        self._note_progress(run.node)
-        self._suspects.append(run.node)
-        self._make_room_known(edge.producer)
-
-    def taken(self, edge: StreamEdge, reading: Reading, upto: int) -> None:
-        """Barrier 1 counts down: a reader has taken the first ``upto`` chunks."""
-        taken = upto - reading.taken
-        if taken > 0:
-            reading.taken = upto
-            edge.untaken -= taken
-            self._make_room_known(edge.producer)
-
-    def _cancel_reading(self, edge: StreamEdge, reading: Reading) -> None:
-        """A reader closes its stream and asks the producer to stop for all (rules 55-60)."""
-        if not reading.live or reading.ended:
-            return
-        self._detach(edge, reading)
-        producer = edge.producer.run
-        assert producer is not None
-        assert producer.number == reading.generation
-        if producer.node.spec.kind == "map":
-            self._cancel_map(producer)
-        else:
-            producer.cancels_unanswered += 1
-            self._host.throw_cancel(producer.key)
-            self._note_progress(producer.node)
-
-    def _detach(self, edge: StreamEdge, reading: Reading) -> None:
-        """The reader neither blocks nor drives the producer any more (rule 51)."""
-        reading.live = False
-        edge.untaken -= reading.untaken
-        reading.buffer.clear()
-        self._stop_waiting(reading)
-        self._make_room_known(edge.producer)
-        if not reading.ended:
-            self._suspect_upstream(edge.producer)
-
-    def _suspect_upstream(self, node: Node) -> None:
-        """A reader left: the node may rest for good now, and nothing it reads may wait for it."""
-        pending = [node]
-        seen = {node.index}
-        while pending:
-            for edge in pending.pop().streams_in:
-                producer = edge.producer
-                if producer.run is not None and producer.index not in seen:
-                    seen.add(producer.index)
-                    pending.append(producer)
-                    self._suspects.append(producer)
-
-    # -- the gate of a producer --------------------------------------------------------------------
-
-    def _make_room_known(self, producer: Node) -> None:
-        if producer.run is None:
-            self._firing.retry(producer.index)
-        elif producer.spec.kind == "map":
-            self._maps.append(producer)
-        else:
-            self._open_gate(producer)
-
-    def _open_gate(self, node: Node) -> None:
-        """Let a generator go on if rule 50 allows it; note if it rests at its gate."""
-        run = node.run
-        if run is None or run.held is not None or node.spec.kind != "stream":
-            return
-        allowance = self.allowance(node)
-        gain = allowance - max(run.credit, run.emitted)
-        # Renewed when the producer stands still, or else by half a window at a time: a message for
-        # each chunk read would cost more than small chunks do.
-        if gain > 0 and (run.emitted >= run.credit or gain * 2 >= allowance - run.emitted):
-            run.credit = allowance
-            self._host.produce(run.key, allowance)
-        self._note_progress(node)
-        if not node.progresses:
-            self._suspects.append(node)
-
-    def allowance(self, node: Node) -> int:
-        """How many chunks the node's run may have emitted in all (rule 50)."""
-        return gate.allowance(node, is_wanted_again=self._firing.is_wanted(node.index))
+            _, edge, reading = found
+            self.streams.cancel(edge, reading)
 
     def cancel_thrown(self, key: AttemptKey, merged: int, emitted: int) -> None:
         run = self._run_of(key)
         if run is not None:
             run.cancels_unanswered -= merged
             run.thrown_at = emitted
-            self._open_gate(run.node)
+            self.streams.open_gate(run.node)
 
     # -- reports: ends -----------------------------------------------------------------------------
 
@@ -462,40 +329,12 @@ class FlowMachine:
         run.waiting = None
         run.held = outputs if outputs is not None else []
         run.has_final = outputs is not None
-        self._note_progress(node)
-        for edge in node.streams_in:
-            self._leave_reading(edge, run)
+        self._progress.note(node)
+        self.streams.leave(run)
         if self._can_write(node) and self._limit_reached_by_final(run):
             return
-        for edge in node.streams_out:
-            self._end_stream(edge, edge.readings[run.number])
+        self.streams.end(run)
         self._write_final(node)
-
-    def _leave_reading(self, edge: StreamEdge, run: Run) -> None:
-        generation = run.number - edge.spec.delay
-        reading = edge.readings.get(generation)
-        if reading is None:
-            return
-        if reading.live:
-            self._detach(edge, reading)
-        if reading.ended:
-            del edge.readings[generation]
-
-    def _end_stream(self, edge: StreamEdge, reading: Reading) -> None:
-        reading.ended = True
-        reader = reading.run
-        if not reading.live:
-            if reader is None or reader.node.run is not reader:
-                del edge.readings[reading.generation]
-            return
-        self._note_come(edge, reading)
-        if reader is None:
-            return
-        if reader.node.spec.kind == "map":
-            self._maps.append(reader.node)
-        else:
-            self._host.end_stream(reader.key, edge.port, reading.emitted)
-        self._stop_waiting(reading)
 
     # -- barrier 0 ---------------------------------------------------------------------------------
 
@@ -508,7 +347,7 @@ class FlowMachine:
         if run is None or run.held is None or self.outcome is not None:
             return
         if not self._can_write(node):
-            self._suspects.append(node)
+            self._progress.suspect(node)
             return
         if self._limit_reached_by_final(run):
             return
@@ -518,7 +357,7 @@ class FlowMachine:
         node.bytes += sum(map(size_bytes, outputs))
         node.runs += 1
         node.run = None
-        self._note_progress(node)
+        self._progress.note(node)
         self.newest.keep_final(node, run.number, outputs if run.has_final else None)
         self._firing.end(node.index)
         for edge in node.finals_out:
@@ -528,17 +367,20 @@ class FlowMachine:
 
     def _pump(self, node: Node) -> None:
         run = node.run
-        if run is None or run.held is not None or not maps.pump(self, run):
+        if run is None or run.held is not None:
+            return
+        if run.is_cancelled:
+            self._cancel_map(run)
+            return
+        if not maps.pump(self, run):
             return
         if maps.is_over(run):
             self._end_run(run, None)
             return
         source = maps.source_of(run)
         if source is not None and run.waiting is None and maps.wants_element(run, source[1]):
-            self._wait_for(run, *source, run.dispatched)
-        self._note_progress(node)
-        if not node.progresses:
-            self._suspects.append(node)
+            self.streams.wait(run, *source, run.dispatched)
+        self._progress.note_rest(node)
 
     def fail_element(self, run: Run, element: Element) -> None:
         """The next element in order failed: so does the map (A8)."""
@@ -549,8 +391,8 @@ class FlowMachine:
     def _end_element(self, run: Run, key: AttemptKey, element: Element) -> None:
         del run.in_flight[key.element]
         run.elements[key.element] = element
-        self._maps.append(run.node)
-        self._note_progress(run.node)
+        self.streams.maps.append(run.node)
+        self._progress.note(run.node)
 
     def _cancel_map(self, run: Run) -> None:
         for key in run.in_flight.values():
@@ -559,7 +401,7 @@ class FlowMachine:
         run.elements.clear()
         source = maps.source_of(run)
         if source is not None:
-            self._cancel_reading(*source)
+            self.streams.cancel(*source)
         self._end_run(run, None)
 
     # -- limits and shapes -------------------------------------------------------------------------
@@ -599,28 +441,22 @@ class FlowMachine:
             return None
         return run
 
-    def _reading_of(self, key: AttemptKey, port: int) -> tuple[StreamEdge, Reading] | None:
+    def _reading_of(self, key: AttemptKey, port: int) -> tuple[Run, StreamEdge, Reading] | None:
         run = self._run_of(key)
         if run is None:
             return None
         edge = self._by_port.get((run.node.index, port))
         if not isinstance(edge, StreamEdge):
             return None
-        reading = edge.readings.get(run.number - edge.spec.delay)
-        return None if reading is None else (edge, reading)
+        reading = edge.reading_of(run)
+        return None if reading is None else (run, edge, reading)
 
     # -- progress, rest and deadlock ---------------------------------------------------------------
-
-    def _note_progress(self, node: Node) -> None:
-        progresses = gate.goes_on(node)
-        if progresses is not node.progresses:
-            node.progresses = progresses
-            self._progressing += 1 if progresses else -1
 
     def waits_of(self, node: Node) -> list[Wait]:
         """What must happen before the node goes on; empty if it does, or if nobody wants it to."""
         if node.run is not None:
-            return [] if node in self._maps else waits_in_run(node, node.run)
+            return [] if node in self.streams.maps else waits_in_run(node, node.run)
         if not self._firing.is_wanted(node.index):
             return []
         lacking = [self.edges[index] for index in self._firing.lacking(node.index)]
@@ -640,11 +476,11 @@ class FlowMachine:
             return True
         edge.widen()
         self.widened[edge.index] = self.widened.get(edge.index, 0) + 1
-        self._suspects.extend(suspects)  # there may be more cycles
+        self._progress.suspects.extend(suspects)  # there may be more cycles
         if isinstance(edge, FinalEdge):
             self._write_final(edge.producer)
         else:
-            self._make_room_known(edge.producer)
+            self.streams.look_again(edge.producer)
         return True
 
     def _come_to_rest(self) -> None:
@@ -677,4 +513,4 @@ class FlowMachine:
                 assert edge.producer.runs - started <= edge.capacity, edge
         for node in self.nodes:
             assert node.progresses == gate.goes_on(node), node.name
-        assert self._progressing == sum(node.progresses for node in self.nodes)
+        assert self._progress.count == sum(node.progresses for node in self.nodes)

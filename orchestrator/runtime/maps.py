@@ -11,6 +11,7 @@ from typing import Protocol
 
 from executor.host import Input
 from orchestrator.runtime.state import Element, Node, Reading, Run, StreamEdge
+from orchestrator.runtime.streams import Streams
 from protocol.messages import UNLIMITED, AttemptKey
 from protocol.values import Value
 
@@ -18,13 +19,11 @@ from protocol.values import Value
 class Machine(Protocol):
     """What pumping a map needs of the flow machine."""
 
+    streams: Streams
+
     def invoke(self, node: Node, key: AttemptKey, inputs: list[Input], credit: int) -> None: ...
 
-    def allowance(self, node: Node) -> int: ...
-
     def emit(self, run: Run, count: int, width: int, values: list[Value]) -> bool: ...
-
-    def taken(self, edge: StreamEdge, reading: Reading, upto: int) -> None: ...
 
     def fail_element(self, run: Run, element: Element) -> None: ...
 
@@ -42,7 +41,7 @@ def pump(machine: Machine, run: Run) -> bool:
 def source_of(run: Run) -> tuple[StreamEdge, Reading] | None:
     """The stream the map reads; None in a run that has its port's default instead."""
     edge = run.node.streams_in[0]
-    reading = edge.readings.get(run.number - edge.spec.delay)
+    reading = edge.reading_of(run)
     return None if reading is None else (edge, reading)
 
 
@@ -58,7 +57,7 @@ def wants_element(run: Run, reading: Reading) -> bool:
 
 
 def _emit_results(machine: Machine, run: Run) -> bool:
-    allowance = machine.allowance(run.node)
+    allowance = machine.streams.allowance(run.node)
     while (element := run.elements.get(run.emitted)) is not None:
         if element.outputs is None:
             machine.fail_element(run, element)
@@ -79,7 +78,7 @@ def _dispatch_elements(machine: Machine, run: Run, edge: StreamEdge, reading: Re
         run.in_flight[element] = key
         machine.invoke(run.node, key, [reading.buffer.popleft(), *run.inputs[1:]], UNLIMITED)
     # An element is taken when it is dispatched.
-    machine.taken(edge, reading, run.dispatched)
+    machine.streams.take(edge, reading, run.dispatched)
 
 
 def _has_room(run: Run) -> bool:

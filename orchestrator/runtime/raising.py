@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from executor.errors import WorkerCrashed
-from protocol.serialization import DeserializationError
 
 from executor.hub import BY_REFERENCE
 from orchestrator.runtime.errors import (
@@ -31,6 +30,7 @@ from orchestrator.runtime.outcome import (
 )
 from orchestrator.spec import FlowSpec
 from protocol.messages import WHOLE, AttemptKey, Fault
+from protocol.serialization import DeserializationError
 from protocol.values import Local
 
 NODE_NOTE: Final = "raised in node "
@@ -88,6 +88,8 @@ def _of_node(failed: NodeFailed, spec: FlowSpec) -> BaseException:
     error = _own(failed)
     if not isinstance(failed.cause, Local):
         error.__cause__ = RemoteTraceback(report.traceback)
+    elif isinstance(error, KeyboardInterrupt):
+        return error  # Ctrl-C while an inline body was running: not the node's doing
     error.add_note(where)
     return error
 

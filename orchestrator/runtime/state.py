@@ -89,6 +89,10 @@ class StreamEdge:
         names = f"{self.producer.name} -> {self.consumer.name}"
         return f"<chunks {names}: {self.untaken}/{self.capacity}>"
 
+    def reading_of(self, run: Run) -> Reading | None:
+        """What a run of the consumer reads; None where it has its port's default."""
+        return self.readings.get(run.number - self.spec.delay)
+
     def widen(self) -> None:
         self.capacity *= 2
 
@@ -130,11 +134,12 @@ class Run:
     # The final outputs, computed but not yet written because an edge is full (barrier 0).
     held: list[Value] | None = None
     has_final: bool = False  # else its final value is NO_VALUE
-    # Of a map: its element-free inputs, what was taken, and results that are not emitted yet.
+    # Of a map: its inputs beside the element, what was taken, results that are not emitted yet.
     inputs: list[Input] = field(default_factory=list)
     dispatched: int = 0
     in_flight: dict[int, AttemptKey] = field(default_factory=dict)
     elements: dict[int, Element] = field(default_factory=dict)
+    is_cancelled: bool = False
 
 
 @dataclass(slots=True, eq=False, repr=False)

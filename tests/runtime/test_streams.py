@@ -12,7 +12,7 @@ import pytest
 from executor.body import Stream, StreamCancelled
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
-from orchestrator.runtime.outcome import Done
+from orchestrator.runtime.outcome import Done, LimitReached
 from tests.runtime.simulation import simulate
 
 SEEDS = range(40)
@@ -120,6 +120,24 @@ def test_rule_51_a_reader_that_leaves_neither_blocks_nor_drives(window: int) -> 
         simulate(f, seed=seed)
         assert f.leaves.get_data() == (0,)
         assert f.stays.get_data() == (list(range(6)),)
+
+
+def test_rule_51_a_producer_without_demand_is_drained_before_its_next_run() -> None:
+    @node(window=0)
+    def source(after: Any = None) -> Any:
+        yield from range(6)
+
+    @node
+    def first_only(chunks: Stream[int]) -> int:
+        return next(iter(chunks))
+
+    for seed in SEEDS:
+        with Flow() as f:
+            f.source = source(f.leaves)
+            f.leaves = first_only(f.source)
+        machine = simulate(f, seed=seed, stop={f.leaves: (3,)})
+        assert machine.outcome == LimitReached("leaves", (3,))
+        assert machine.nodes[0].chunks >= 3 * 6
 
 
 def test_rule_65_a_producer_whose_readers_left_is_closed_and_reported_unfinished() -> None:

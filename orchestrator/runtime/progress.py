@@ -1,0 +1,50 @@
+"""Which nodes go on by themselves, and which have just come to rest."""
+
+from __future__ import annotations
+
+from orchestrator.runtime.gate import goes_on
+from orchestrator.runtime.state import Node
+
+
+class Progress:
+    """Counts the nodes whose bodies can go on, so that rest is known without looking at all nodes.
+
+    ``suspects`` came to rest since the last search for a deadlock: a cycle of waits that is new has
+    one of them on it.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.suspects: list[Node] = []
+
+    def note(self, node: Node) -> None:
+        """Look at a node again after something about its run has changed."""
+        progresses = goes_on(node)
+        if progresses is not node.progresses:
+            node.progresses = progresses
+            self.count += 1 if progresses else -1
+
+    def note_rest(self, node: Node) -> None:
+        """Like :meth:`note`, where it may have come to rest."""
+        self.note(node)
+        if not node.progresses:
+            self.suspects.append(node)
+
+    def suspect(self, node: Node) -> None:
+        self.suspects.append(node)
+
+    def suspect_upstream(self, node: Node) -> None:
+        """A reader of the node left: it may rest for good, and nothing it reads may wait for it."""
+        pending = [node]
+        seen = {node.index}
+        while pending:
+            for edge in pending.pop().streams_in:
+                producer = edge.producer
+                if producer.run is not None and producer.index not in seen:
+                    seen.add(producer.index)
+                    pending.append(producer)
+                    self.suspects.append(producer)
+
+    def take_suspects(self) -> list[Node]:
+        suspects, self.suspects = self.suspects, []
+        return suspects

@@ -1,0 +1,189 @@
+"""Chunks from producers to readers: barrier 1, gates, detaching and cancelling (SEMANTICS 10, 11).
+
+Theory of operation. A chunk is handed on as soon as it exists: to the host of a reader's body, or into
+a buffer while the reader's run has not begun, or if the reader is a map. It counts as untaken until the
+reader's body has taken it, and the producer's gate stays closed while an edge holds as many untaken
+chunks as its capacity. A reader that cancels, or whose run ends, no longer counts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from executor.host import Host
+from orchestrator.resolver.firing import Firing
+from orchestrator.runtime import gate
+from orchestrator.runtime.progress import Progress
+from orchestrator.runtime.state import Node, Reading, Run, StreamEdge, Waiting
+from protocol.values import Value
+
+
+class Streams:
+    """All stream edges of one flow run. ``maps`` holds the map nodes that have something to do."""
+
+    def __init__(self, host: Host, firing: Firing, progress: Progress) -> None:
+        self._host = host
+        self._firing = firing
+        self._progress = progress
+        self.maps: deque[Node] = deque()
+
+    # -- a run begins -------------------------------------------------------------------------------
+
+    def begin(self, run: Run) -> None:
+        """Readers of the run's chunks are live from now on, even if their own runs have not begun."""
+        for edge in run.node.streams_out:
+            edge.readings[run.number] = Reading(run.number)
+
+    def hand_on_buffered(self, run: Run) -> None:
+        """Give a run that has just begun what its streams have brought before."""
+        for edge in run.node.streams_in:
+            reading = edge.reading_of(run)
+            if reading is None:
+                continue
+            if reading.buffer:
+                values = list(reading.buffer)
+                reading.buffer.clear()
+                self._host.deliver(run.key, edge.port, 0, values)
+            if reading.ended:
+                self._host.end_stream(run.key, edge.port, reading.emitted)
+
+    # -- chunks -------------------------------------------------------------------------------------
+
+    def emit(self, run: Run, width: int, values: list[Value]) -> None:
+        """Hand new chunks of a run on to all that read it; ``values`` holds them row by row."""
+        node = run.node
+        excess = max(0, run.emitted - run.credit) if node.spec.kind == "stream" else 0
+        for edge in node.streams_out:
+            reading = edge.readings[run.number]
+            edge.excess = max(edge.excess, excess)
+            if reading.live:
+                column = values if width == 1 else values[edge.spec.output :: width]
+                self._hand_on(edge, reading, column)
+
+    def _hand_on(self, edge: StreamEdge, reading: Reading, values: list[Value]) -> None:
+        first = reading.emitted
+        reading.emitted += len(values)
+        edge.untaken += len(values)
+        reader = reading.run
+        if reader is None:
+            reading.buffer.extend(values)
+            self._note_come(edge, reading)
+        elif reader.node.spec.kind == "map":
+            reading.buffer.extend(values)
+            self.maps.append(reader.node)
+        else:
+            self._host.deliver(reader.key, edge.port, first, values)
+        self._stop_waiting(reading)
+
+    def end(self, run: Run) -> None:
+        """The run emits nothing more: its readers come to the end after what they have yet to take."""
+        for edge in run.node.streams_out:
+            reading = edge.readings[run.number]
+            reading.ended = True
+            reader = reading.run
+            if not reading.live:
+                if reader is None or reader.node.run is not reader:
+                    del edge.readings[reading.generation]
+                continue
+            self._note_come(edge, reading)
+            if reader is None:
+                continue
+            if reader.node.spec.kind == "map":
+                self.maps.append(reader.node)
+            else:
+                self._host.end_stream(reader.key, edge.port, reading.emitted)
+            self._stop_waiting(reading)
+
+    def _note_come(self, edge: StreamEdge, reading: Reading) -> None:
+        if not reading.has_come:
+            reading.has_come = True
+            self._firing.arrive(edge.index)
+
+    # -- reading ------------------------------------------------------------------------------------
+
+    def take(self, edge: StreamEdge, reading: Reading, upto: int) -> None:
+        """Barrier 1 counts down: a reader has taken the first ``upto`` chunks."""
+        taken = upto - reading.taken
+        if reading.live and taken > 0:
+            reading.taken = upto
+            edge.untaken -= taken
+            self.look_again(edge.producer)
+
+    def wait(self, run: Run, edge: StreamEdge, reading: Reading, chunk: int) -> None:
+        """The reader rests until that chunk comes; void if it, or the end, was already sent."""
+        if reading.ended or not reading.live or reading.emitted > chunk:
+            return
+        run.waiting = Waiting(edge, reading, chunk)
+        self._progress.note_rest(run.node)
+        self.look_again(edge.producer)
+
+    def _stop_waiting(self, reading: Reading) -> None:
+        reader = reading.run
+        if reader is not None and gate.is_asked(reading):
+            reader.waiting = None
+            self._progress.note(reader.node)
+
+    def cancel(self, edge: StreamEdge, reading: Reading) -> None:
+        """A reader closes its stream and asks the producer to stop for all (rules 55-60)."""
+        if not reading.live or reading.ended:
+            return
+        self._detach(edge, reading)
+        producer = edge.producer.run
+        assert producer is not None
+        assert producer.number == reading.generation
+        if producer.node.spec.kind == "map":
+            producer.is_cancelled = True
+            self.maps.append(producer.node)
+        else:
+            producer.cancels_unanswered += 1
+            self._host.throw_cancel(producer.key)
+            self._progress.note(producer.node)
+
+    def leave(self, run: Run) -> None:
+        """The run has ended: it is detached from what it did not read to the end (rule 51)."""
+        for edge in run.node.streams_in:
+            reading = edge.reading_of(run)
+            if reading is None:
+                continue
+            if reading.live:
+                self._detach(edge, reading)
+            if reading.ended:
+                del edge.readings[reading.generation]
+
+    def _detach(self, edge: StreamEdge, reading: Reading) -> None:
+        reading.live = False
+        edge.untaken -= reading.untaken
+        reading.buffer.clear()
+        self._stop_waiting(reading)
+        self.look_again(edge.producer)
+        if not reading.ended:
+            self._progress.suspect_upstream(edge.producer)
+
+    # -- gates --------------------------------------------------------------------------------------
+
+    def look_again(self, producer: Node) -> None:
+        """Something that may hold a producer back has changed."""
+        if producer.run is None:
+            self._firing.retry(producer.index)
+        elif producer.spec.kind == "map":
+            self.maps.append(producer)
+        else:
+            self.open_gate(producer)
+
+    def open_gate(self, node: Node) -> None:
+        """Let a generator go on if rule 50 allows it; note if it rests at its gate."""
+        run = node.run
+        if run is None or run.held is not None or node.spec.kind != "stream":
+            return
+        allowance = self.allowance(node)
+        gain = allowance - max(run.credit, run.emitted)
+        # Renewed when the producer stands still, or else by half a window at a time: a message for
+        # each chunk read would cost more than small chunks do.
+        if gain > 0 and (run.emitted >= run.credit or gain * 2 >= allowance - run.emitted):
+            run.credit = allowance
+            self._host.produce(run.key, allowance)
+        self._progress.note_rest(node)
+
+    def allowance(self, node: Node) -> int:
+        """How many chunks the node's run may have emitted in all (rule 50)."""
+        return gate.allowance(node, is_wanted_again=self._firing.is_wanted(node.index))

@@ -1,0 +1,19 @@
+"""Every flow that a runtime test runs is run by a machine that checks the invariants I1-I9."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator import coordinator
+from tests.runtime.checked import CheckedMachine
+
+
+@pytest.fixture(autouse=True)
+def checked_machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    CheckedMachine.made.clear()
+    monkeypatch.setattr(coordinator, "FlowMachine", CheckedMachine)
+    yield
+    for machine in CheckedMachine.made:
+        machine.check_end()
