@@ -1,0 +1,389 @@
+"""The hub by its verbs and reports: credit, waits, cancels, faults (rules 50, 55-63, 16.5)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from executor.body import NO_VALUE, Stream, StreamCancelled
+from executor.code import BodyCode, Imported
+from executor.host import Code, Input, Invocation
+from executor.hub import BY_REFERENCE, PICKLED, Codec, Hub, Resume
+from protocol.messages import (
+    UNLIMITED,
+    Absence,
+    AttemptKey,
+    DefaultInput,
+    Digest,
+    Fault,
+    NodeId,
+    RunId,
+    StreamInput,
+)
+from protocol.values import Local
+
+KEY = AttemptKey(RunId(1), NodeId(0), 0)
+STREAM = StreamInput()
+DEFAULT = DefaultInput()
+
+
+class Recorder:
+    """Keeps every report as (verb, arguments after the key)."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, verb: str) -> Callable[..., None]:
+        return lambda key, *arguments: self.seen.append((verb, *arguments))
+
+    def take(self) -> list[tuple[Any, ...]]:
+        seen, self.seen = self.seen, []
+        return seen
+
+    def verbs(self) -> list[str]:
+        return [report[0] for report in self.take()]
+
+
+class Bench:
+    """A hub, what it reports, and the attempt that a test watches."""
+
+    def __init__(self, codec: Codec = BY_REFERENCE, **options: Any) -> None:
+        self.reports = Recorder()
+        self.hub = Hub(codec, **options)
+        self.hub.attach(self.reports)  # type: ignore[arg-type]  # any verb
+
+    def invoke(
+        self, body: Any, *inputs: Input, key: AttemptKey = KEY, code: Any = None, **options: Any
+    ) -> None:
+        payload = Local(code or BodyCode(body))
+        digest = Digest(str(id(body)).encode())
+        self.hub.invoke(Invocation(key, Code(digest, payload), list(inputs), **options))
+        self.run()
+
+    def run(self) -> None:
+        while self.hub.step():
+            pass
+
+
+def values(*objects: object) -> list[Any]:
+    return [Local(each) for each in objects]
+
+
+def numbers(count: int) -> Any:
+    yield from range(count)
+
+
+def total(chunks: Stream[int]) -> int:
+    return sum(chunks)
+
+
+def test_a_function_is_completed_with_its_outputs() -> None:
+    bench = Bench()
+    bench.invoke(lambda a, b=2: a + b, Local(1), DEFAULT)
+    [(verb, emitted, seconds, outputs, missing)] = bench.reports.take()
+    assert (verb, emitted, outputs, missing) == ("completed", 0, values(3), None)
+    assert seconds > 0
+
+
+def test_keyword_only_ports_are_passed_by_name() -> None:
+    def body(a: int, *, b: int) -> tuple[int, int]:
+        return a, b
+
+    bench = Bench()
+    bench.invoke(body, Local(1), Local(2))
+    assert bench.reports.take()[0][3] == values((1, 2))
+
+
+def test_multiple_outputs_are_split_and_a_wrong_shape_is_a_fault() -> None:
+    bench = Bench()
+    bench.invoke(None, code=BodyCode(lambda: (1, 2), multiple_outputs=True))
+    assert bench.reports.take()[0][3] == values(1, 2)
+    bench = Bench()
+    bench.invoke(None, code=BodyCode(lambda: [1, 2], multiple_outputs=True))
+    failed = bench.reports.take()[0]
+    assert failed[3].fault is Fault.SHAPE
+    assert "must be a tuple" in failed[3].message
+
+
+def test_rule_50_a_generator_stops_at_its_credit_and_goes_on_when_told() -> None:
+    bench = Bench()
+    bench.invoke(numbers, Local(4), credit=2)
+    assert [report[1] for report in bench.reports.take()] == [0, 1]
+    bench.hub.produce(KEY, 2)  # nothing new
+    bench.run()
+    assert bench.reports.take() == []
+    bench.hub.produce(KEY, UNLIMITED)
+    bench.run()
+    assert bench.reports.verbs() == ["chunks", "chunks", "completed"]
+
+
+def test_chunks_that_nobody_reads_are_counted_and_not_sent() -> None:
+    bench = Bench()
+    bench.invoke(numbers, Local(2), send_chunks=False)
+    assert bench.reports.take()[:2] == [("chunks", 0, 1, 1, []), ("chunks", 1, 1, 1, [])]
+
+
+def test_a_reader_reports_what_it_takes_and_when_it_waits() -> None:
+    bench = Bench()
+    bench.invoke(total, STREAM)
+    assert bench.reports.take() == [("wait", 0, 0)]
+    bench.hub.deliver(KEY, 0, 0, values(1, 2))
+    bench.run()
+    assert bench.reports.take() == [("read", 0, 1), ("read", 0, 2), ("wait", 0, 2)]
+    bench.hub.end_stream(KEY, 0, 2)
+    bench.run()
+    assert bench.reports.take()[0][3] == values(3)
+
+
+def test_chunks_may_come_before_the_body_begins() -> None:
+    bench = Bench()
+    bench.hub.invoke(Invocation(KEY, Code(Digest(b"t"), Local(BodyCode(total))), [STREAM]))
+    bench.hub.deliver(KEY, 0, 0, values(4))
+    bench.hub.end_stream(KEY, 0, 1)
+    bench.run()
+    assert bench.reports.verbs() == ["read", "completed"]
+
+
+def test_the_last_chunk_taken_is_flushed_before_the_body_computes_on() -> None:
+    flushed: list[int] = []
+    bench = Bench(flush=lambda: flushed.append(len(bench.reports.seen)))
+    bench.invoke(total, STREAM)
+    bench.hub.deliver(KEY, 0, 0, values(1, 2, 3))
+    bench.run()
+    assert flushed == [4]  # wait, then three reads
+
+
+def test_only_one_body_is_marked_as_stepped_and_none_between() -> None:
+    marks: list[AttemptKey | None] = []
+    bench = Bench(mark=marks.append)
+    bench.invoke(lambda: marks.append(marks[-1]))
+    assert marks == [KEY, KEY, None]
+
+
+def cancelled_once() -> Any:
+    try:
+        yield 1
+    except StreamCancelled:
+        yield 2
+
+
+def test_rule_58_cancels_that_come_before_the_throw_are_merged() -> None:
+    bench = Bench()
+    bench.invoke(cancelled_once, credit=1)
+    bench.reports.take()
+    bench.hub.throw_cancel(KEY)
+    bench.hub.throw_cancel(KEY)
+    bench.run()
+    assert bench.reports.take() == [("chunks", 1, 1, 1, values(2)), ("cancel_thrown", 2, 1)]
+    bench.hub.produce(KEY, 2)  # it is at 2 already: the gate stays closed
+    bench.run()
+    assert bench.reports.take() == []
+
+
+def passes_on(chunks: Stream[int]) -> Any:
+    yield from chunks
+
+
+def test_rule_59a_an_uncaught_cancel_cancels_the_inputs_and_completes() -> None:
+    bench = Bench()
+    bench.invoke(passes_on, STREAM, credit=1)
+    bench.hub.deliver(KEY, 0, 0, values(5))
+    bench.run()
+    bench.reports.take()
+    bench.hub.throw_cancel(KEY)
+    bench.run()
+    cancel, completed = bench.reports.take()
+    assert cancel == ("cancel_stream", 0)
+    assert (completed[0], completed[1], completed[3]) == ("completed", 1, values(5))
+
+
+def test_a_stream_cancelled_that_nobody_threw_is_an_error() -> None:
+    def body() -> None:
+        raise StreamCancelled
+
+    bench = Bench()
+    bench.invoke(body)
+    assert bench.reports.verbs() == ["failed"]
+
+
+def test_rule_56_a_cancelled_handle_ends_at_once_and_reports_once() -> None:
+    def body(chunks: Stream[int]) -> list[int]:
+        chunks.cancel()
+        chunks.cancel()
+        return list(chunks)
+
+    bench = Bench()
+    bench.hub.invoke(Invocation(KEY, Code(Digest(b"c"), Local(BodyCode(body))), [STREAM]))
+    bench.hub.deliver(KEY, 0, 0, values(1))
+    bench.run()
+    assert bench.reports.verbs() == ["cancel_stream", "completed"]
+
+
+async def cancels_and_awaits(chunks: Stream[int]) -> int:
+    await chunks.cancel()
+    return 1
+
+
+def test_rule_55_a_cancel_may_be_awaited() -> None:
+    bench = Bench()
+    bench.invoke(cancels_and_awaits, STREAM)
+    assert bench.reports.verbs() == ["cancel_stream", "completed"]
+
+
+def test_rule_57_cancelling_an_ended_stream_says_nothing() -> None:
+    bench = Bench()
+    bench.hub.invoke(
+        Invocation(KEY, Code(Digest(b"e"), Local(BodyCode(cancels_and_awaits))), [STREAM])
+    )
+    bench.hub.end_stream(KEY, 0, 0)
+    bench.run()
+    assert bench.reports.verbs() == ["completed"]
+
+
+def test_rule_48_a_handle_is_dead_after_its_run() -> None:
+    kept: list[Stream[int]] = []
+    bench = Bench()
+    bench.invoke(lambda chunks: kept.append(chunks), STREAM)  # noqa: PLW0108
+    with pytest.raises(RuntimeError, match="run that has ended"):
+        next(kept[0])
+
+
+def test_giving_an_attempt_up_closes_its_body_and_is_answered_once() -> None:
+    closed: list[str] = []
+
+    def body() -> Any:
+        try:
+            yield 1
+        finally:
+            closed.append("closed")
+
+    bench = Bench()
+    bench.invoke(body, credit=1)
+    bench.hub.cancel(KEY)
+    bench.hub.cancel(KEY)
+    bench.hub.produce(KEY, 9)
+    bench.hub.deliver(KEY, 0, 0, [])
+    bench.run()
+    assert bench.reports.verbs() == ["chunks", "cancelled"]
+    assert closed == ["closed"]
+
+
+def test_an_attempt_that_has_not_begun_can_be_given_up() -> None:
+    bench = Bench()
+    bench.hub.invoke(Invocation(KEY, Code(Digest(b"n"), Local(BodyCode(numbers))), [Local(1)]))
+    bench.hub.cancel(KEY)
+    bench.run()
+    assert bench.reports.verbs() == ["cancelled"]
+
+
+def test_f15_a_chunk_that_does_not_pickle_is_the_output_s_fault_and_closes_the_body() -> None:
+    closed: list[str] = []
+
+    def body() -> Any:
+        try:
+            yield {"a": threading.Lock()}
+        finally:
+            closed.append("closed")
+
+    bench = Bench(PICKLED)
+    bench.hub.invoke(Invocation(KEY, Code(Digest(b"l"), PICKLED.dumps(BodyCode(body))), []))
+    bench.run()
+    [(verb, emitted, _, report, _)] = bench.reports.take()
+    assert (verb, emitted, report.fault) == ("failed", 0, Fault.OUTPUT)
+    assert "['a']" in report.message
+
+
+def test_code_that_cannot_be_loaded_is_the_code_s_fault() -> None:
+    bench = Bench()
+    bench.invoke(None, code=BodyCode(Imported("no_such_module", "f")))
+    assert bench.reports.take()[0][3].fault is Fault.CODE
+
+
+def test_an_input_that_cannot_be_unpickled_is_the_input_s_fault() -> None:
+    bench = Bench()
+    bench.invoke(lambda x: x, b"not a pickle")
+    assert bench.reports.take()[0][3].fault is Fault.INPUT
+
+
+def test_16_5_the_traceback_begins_with_the_user_s_frame() -> None:
+    def fails() -> None:
+        raise ValueError("boom")
+
+    bench = Bench()
+    bench.invoke(fails)
+    [(_, _, _, report, cause)] = bench.reports.take()
+    assert (report.type_name, report.message) == ("ValueError", "boom")
+    assert "life_cycle.py" not in report.traceback
+    assert "in fails" in report.traceback
+    assert isinstance(cause.object, ValueError)
+
+
+def test_a_class_keeps_one_instance_for_each_node_until_the_run_is_released() -> None:
+    class Counter:
+        count = 0
+        log: list[int] = []  # noqa: RUF012 - copied for each instance (rule 37)
+
+        def call(self) -> int:
+            self.count += 1
+            self.log.append(self.count)
+            return len(self.log)
+
+    bench = Bench()
+    other = AttemptKey(RunId(1), NodeId(1), 0)
+    for key, expected in ((KEY, 1), (KEY, 2), (other, 1)):
+        bench.invoke(Counter, key=key)
+        assert bench.reports.take()[0][3] == values(expected)
+    bench.hub.release(RunId(1))
+    bench.invoke(Counter)
+    assert bench.reports.take()[0][3] == values(1)
+
+
+def test_no_value_may_be_returned() -> None:
+    bench = Bench()
+    bench.invoke(lambda: NO_VALUE)
+    assert bench.reports.take()[0][4].absence is Absence.NO_VALUE
+
+
+async def awaits() -> object:
+    class Something:
+        def __await__(self) -> Any:
+            return (yield self)
+
+    return await Something()
+
+
+def test_awaiting_what_is_no_stream_is_an_error_at_the_await() -> None:
+    bench = Bench()
+    bench.invoke(awaits)
+    [(verb, _, _, report, _)] = bench.reports.take()
+    assert (verb, report.type_name) == ("failed", "TypeError")
+    assert "can await its streams only" in report.message
+
+
+def test_whoever_can_carry_an_awaitable_out_resumes_the_body_with_its_result() -> None:
+    waiting: list[Resume] = []
+    bench = Bench(on_await=lambda awaited, resume: waiting.append(resume))
+    bench.invoke(awaits)
+    assert bench.reports.take() == []
+    waiting[0].send("answer")
+    assert bench.reports.take()[0][3] == values("answer")
+    waiting[0].send("too late")
+    assert bench.reports.take() == []
+
+
+def test_closing_the_hub_closes_every_body() -> None:
+    closed: list[str] = []
+
+    def body() -> Any:
+        try:
+            yield 1
+        finally:
+            closed.append("closed")
+
+    bench = Bench()
+    bench.invoke(body, credit=1)
+    bench.hub.close()
+    assert closed == ["closed"]
