@@ -1,0 +1,75 @@
+"""What a task asks of the loop: commands, yielded one at a time.
+
+Theory of operation. ``await perform(command)`` suspends the task that awaits it and hands the command
+to the loop, which looks up the handler of its type. The loop always resumes a task with None; what a
+command has to say stands in its ``result``. A command is also the task's *wait*: while the task is
+suspended on it, the command knows how to withdraw the task and how to say what it waits for, so
+neither cancelling nor describing searches anything.
+
+A new command is a subclass of :class:`Command` and a handler given to ``EventLoop.register_command``.
+Before adding one, see whether a coroutine over the existing ones does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from types import coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from orchestrator.event_loop.tasks import TaskHandle
+
+
+class Command:
+    """Base of all commands."""
+
+    __slots__ = ("result",)
+
+    def __init__(self) -> None:
+        self.result: Any = None
+
+    def withdraw(self, task: TaskHandle[Any]) -> None:
+        """Undo what the handler set up; called at most once, when the wait is cut short."""
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+
+@coroutine
+def perform(command: Command) -> Generator[Command, None, Any]:
+    """Suspend the calling task on ``command`` and return the command's result."""
+    yield command
+    return command.result
+
+
+class YieldNow(Command):
+    """Go to the back of the queue of ready tasks."""
+
+    __slots__ = ()
+
+
+YIELD: Final = YieldNow()
+
+
+class Sleep(Command):
+    """Wait for ``deadline``, on the loop's clock."""
+
+    __slots__ = ("deadline",)
+
+    def __init__(self, deadline: float) -> None:
+        self.result = None
+        self.deadline = deadline
+
+    def __str__(self) -> str:
+        return f"sleeping until {self.deadline}"
+
+
+class Exit(Command):
+    """End the loop at once."""
+
+    __slots__ = ("exception", "value")
+
+    def __init__(self, value: object, exception: BaseException | None) -> None:
+        super().__init__()
+        self.value = value
+        self.exception = exception

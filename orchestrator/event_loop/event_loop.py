@@ -1,0 +1,386 @@
+"""The loop: steps tasks, carries out their commands, sleeps until something can go on.
+
+Theory of operation. Tasks that can run stand in ``ready``. A *pass* steps each task that was ready at
+its start once, in order; a step sends None into the coroutine (or throws what is ``pending``) and hands
+the command that it yields to the handler of its type. A handler either makes the task ready again or
+leaves it as the ``wait`` of the task in somebody's care: the timers, the poller, or a line of waiters.
+Between passes the loop polls descriptors (it sleeps if nothing is ready), runs what other threads asked
+for and fires the timers. When a run ends, tasks that are left are closed, so that their ``finally``
+blocks run, and so are all descriptors.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from functools import partial
+from random import Random
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from orchestrator.event_loop.clocks import Clock, MonotonicClock
+from orchestrator.event_loop.commands import Exit, Sleep, YieldNow
+from orchestrator.event_loop.describing import describe_task
+from orchestrator.event_loop.instrumentation import installed, observed_step
+from orchestrator.event_loop.outcomes import refuse, require_coroutine, run_outcome
+from orchestrator.event_loop.poller import Poller, Ready
+from orchestrator.event_loop.running import running
+from orchestrator.event_loop.signals import signals_end_run
+from orchestrator.event_loop.tasks import TaskCancelled, TaskHandle, TaskState
+from orchestrator.event_loop.timers import Timers
+from orchestrator.event_loop.waiters import Wait
+
+if TYPE_CHECKING:
+    from orchestrator.event_loop.queues import AsyncQueue
+
+T = TypeVar("T")
+Task: TypeAlias = TaskHandle[Any]
+Handler: TypeAlias = Callable[[Task, Any], None]
+
+_log = logging.getLogger(__name__)
+
+
+class EventLoop:
+    """Runs coroutines that yield commands.
+
+    A loop may be run any number of times, one run at a time; several loops may run in several threads.
+    Only ``create_task``, ``cancel`` and ``call_soon_threadsafe`` may be called from other threads.
+
+    Args:
+        clock: where time comes from; a :class:`VirtualClock` lets tests sleep in no time.
+        seed: shuffle the order among the tasks of each pass, always alike for the same seed. Tests
+        find with
+            it what silently depends on the order.
+    """
+
+    def __init__(self, clock: Clock | None = None, seed: int | None = None) -> None:
+        self.clock: Clock = MonotonicClock() if clock is None else clock
+        self.now = self.clock.now  # the time on the loop's clock, from which deadlines count
+        self.ready: deque[Task] = deque()
+        self.timers = Timers()
+        self.current: Task | None = None  # the task that is being stepped
+        self.thread_id: int | None = None  # of the thread that runs the loop
+        self._random = None if seed is None else Random(seed)
+        # By coroutine, in the order of their creation. Holds every task that has not ended.
+        self._tasks: dict[Coroutine[Any, Any, Any], Task] = {}
+        self._calls: deque[Callable[[], object]] = deque()  # to make between two passes
+        self._poller: Poller | None = None
+        self._root: Task | None = None
+        self._interruption: BaseException | None = None  # what a signal asked the run to end with
+        self._is_winding_up = False
+        self._handlers = _Handlers(
+            {
+                YieldNow: self._yield_now,
+                Sleep: self._sleep,
+                Wait: self._wait,
+                Ready: self._wait_ready,
+                Exit: self._exit,
+            }
+        )
+
+    # -- for everybody ----------------------------------------------------------------------------------
+
+    def run_until_complete(
+        self,
+        root_task: Coroutine[Any, Any, T],
+        join: bool = False,
+        wait_for_spawned_tasks: bool = True,
+        _debug_max_wait_time: float | None = None,
+    ) -> T | None:
+        """Run ``root_task``, and the tasks that it spawns, in this thread.
+
+        In the main thread SIGINT and SIGTERM end the run in order and SIGUSR2 dumps all tasks; see
+        ``orchestrator.event_loop.signals``.
+
+        Args:
+            root_task: a coroutine object.
+            join: return its value or raise its exception. If false, the exception is logged.
+            wait_for_spawned_tasks: go on until no task is left; if false, end with the root task and
+                close the others.
+            _debug_max_wait_time: bounds each sleep of the poller, in seconds. It is no timeout.
+
+        Raises:
+            RuntimeError: the loop runs already; or every task waits for another, and no timer,
+                descriptor or thread is left that could wake one.
+            KeyboardInterrupt: SIGINT came, and the root task did not catch it.
+            SystemExit: SIGTERM came, likewise.
+        """
+        if self.thread_id is not None:
+            if isinstance(root_task, CoroutineType):
+                root_task.close()
+            raise RuntimeError(
+                "this event loop is running already; await or spawn() the coroutine, or use another loop"
+            )
+        outer = running.loop
+        poller = self._poller = Poller()
+        self.thread_id = threading.get_ident()
+        running.loop = self
+        try:
+            root = self._root = self.create_task(root_task)
+            with signals_end_run(
+                # Inside a signal handler, so it does no more than append to a deque.
+                lambda error: self._calls.append(partial(self._interrupt, error)),
+                poller.wakeup_fd,
+                self.describe,
+            ):
+                stuck = self._run(root, wait_for_spawned_tasks, _debug_max_wait_time)
+            return run_outcome(root, join, stuck)
+        except _Exited as exited:
+            if exited.exception is not None:
+                raise exited.exception from None
+            return exited.value if join else None
+        finally:
+            self._close()
+            running.loop = outer
+
+    def create_task(self, coroutine: Coroutine[Any, Any, T]) -> TaskHandle[T]:
+        """Start a task, from any thread; a loop that sleeps wakes up.
+
+        If the loop does not run, the task starts when it does.
+
+        Raises:
+            TypeError: ``coroutine`` is no coroutine object.
+            RuntimeError: it is a task already.
+        """
+        require_coroutine(coroutine)
+        if coroutine in self._tasks:
+            msg = f"{self._tasks[coroutine]} is a task already; await its join() instead"
+            raise RuntimeError(msg)
+        task = TaskHandle(self, coroutine)
+        if self.thread_id == threading.get_ident():
+            self._start(task)
+        else:
+            self.call_soon_threadsafe(self._start, task)
+        return task
+
+    def cancel(self, task: Task | Coroutine[Any, Any, Any]) -> bool:
+        """Cancel a task, from any thread; False if it had ended. See ``TaskHandle.cancel``."""
+        found = task if isinstance(task, TaskHandle) else self._tasks.get(task)
+        if found is None or not found.is_living:
+            return False
+        if self.thread_id != threading.get_ident() or found is self.current:
+            self.call_soon_threadsafe(self._cancel, found)
+        else:
+            self._cancel(found)
+        return True
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> None:
+        """Call ``callback(*args)`` in the loop's thread between two passes, from any thread.
+
+        The way for another thread to wake a task: ``loop.call_soon_threadsafe(event.set)``. An
+        exception of the callback is logged.
+        """
+        self._calls.append(partial(callback, *args))
+        poller = self._poller
+        if poller is not None and self.thread_id != threading.get_ident():
+            poller.wake()
+
+    def register_command(self, command: type, handler: Handler) -> None:
+        """Have commands of a type, and of its subclasses, carried out by ``handler(task, command)``.
+
+        The handler sets ``command.result`` and appends the task to ``loop.ready``; or it sets
+        ``task.wait = command`` and sees to it that somebody calls ``task.resume()`` later. What it
+        raises is raised in the task.
+        """
+        self._handlers[command] = handler
+
+    def has_living_tasks(self) -> bool:
+        """Whether a task has yet to end."""
+        return bool(self._tasks)
+
+    def handle_queue_close(self, queue: AsyncQueue[Any]) -> None:
+        """Close ``queue``; the same as ``queue.close()``."""
+        queue.close()
+
+    def describe(self) -> str:
+        """All tasks, what each waits for, and where. From any thread, but then it is only a snapshot."""
+        tasks = list(self._tasks.values())
+        return "\n".join([f"{len(tasks)} tasks", *(describe_task(task, self.current) for task in tasks)])
+
+    def closing(self, source: Any) -> None:
+        """``source`` is about to be closed: tasks that wait for it are interrupted with an OSError."""
+        if self._poller is not None:
+            self._poller.forget(source)
+
+    # -- the run ------------------------------------------------------------------------------------
+
+    def _run(self, root: Task, wait_for_spawned_tasks: bool, longest_wait_s: float | None) -> str | None:
+        """Run until the root task, or all tasks, have ended; or say what all wait for if none can."""
+        poller, heap, ready, calls = self._poller, self.timers.heap, self.ready, self._calls
+        assert poller is not None
+        while root.is_living or (wait_for_spawned_tasks and self._tasks):
+            if ready or calls:
+                if poller.entries:
+                    poller.poll(0)
+            elif not self._rest(poller, longest_wait_s):
+                return self.describe()
+            for _ in range(len(calls)):
+                self._call(calls.popleft())
+            if heap and heap[0][0] <= self.now():
+                self.timers.fire(self.now())
+            if ready:
+                poller.is_checked = False
+                if self._random is not None:
+                    self._random.shuffle(ready)
+                self._pass()
+            if self._interruption is not None and not root.is_living:
+                self._wind_up()
+        return None
+
+    def _rest(self, poller: Poller, longest_wait_s: float | None) -> bool:
+        """Sleep until something may have happened; False if nothing ever can."""
+        deadline = self.timers.next_deadline()
+        if deadline == math.inf and not poller.has_waits and threading.active_count() == 1:
+            return bool(self._calls)  # a signal handler may just have made one
+        patience_s = self.clock.patience_s(deadline)
+        if longest_wait_s is not None:
+            patience_s = longest_wait_s if patience_s is None else min(patience_s, longest_wait_s)
+        poller.poll(patience_s)
+        if not self.ready and not self._calls:
+            self.clock.on_idle(deadline)
+        return True
+
+    def _pass(self) -> None:
+        """Step each task that is ready now, once."""
+        ready, handlers, instruments = self.ready, self._handlers, installed
+        for _ in range(len(ready)):
+            self.current = task = ready.popleft()
+            try:
+                if task.pending is None and not instruments:
+                    command = task.coroutine.send(None)
+                else:
+                    command = observed_step(task)
+            except StopIteration as stop:
+                del self._tasks[task.coroutine]
+                task.end(TaskState.FINISHED, stop.value, None)
+                continue
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is how the task ended
+                self._failed(task, error)
+                continue
+            try:
+                handlers[type(command)](task, command)
+            except Exception as error:  # noqa: BLE001 - it belongs to the task that gave the command
+                task.pending = error
+                ready.append(task)
+        self.current = None
+
+    def _failed(self, task: Task, error: BaseException) -> None:
+        """A task ended by ``error``; one that asks the process to stop ends the run at once."""
+        del self._tasks[task.coroutine]
+        assert error.__traceback__ is not None
+        error.__traceback__ = error.__traceback__.tb_next  # without the frame of the pass
+        is_cancelled = isinstance(error, TaskCancelled)
+        task.end(TaskState.CANCELLED if is_cancelled else TaskState.ERROR, None, error)
+        if isinstance(error, KeyboardInterrupt | SystemExit) and error is not self._interruption:
+            raise error
+
+    def _call(self, callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        except Exception:  # noqa: BLE001 - nobody else could take it
+            _log.exception("a callback of call_soon_threadsafe failed: %r", callback)
+
+    def _start(self, task: Task) -> None:
+        self._tasks[task.coroutine] = task
+        self.ready.append(task)
+
+    def _cancel(self, task: Task) -> None:
+        pending = task.pending
+        is_stronger = (
+            isinstance(pending, KeyboardInterrupt | SystemExit) or type(pending) is TaskCancelled
+        )
+        if task.is_living and not is_stronger:
+            task.interrupt(TaskCancelled())
+
+    # -- ending -------------------------------------------------------------------------------------
+
+    def _interrupt(self, error: BaseException) -> None:
+        """A signal asked for the end of the run."""
+        assert self._root is not None
+        self._interruption = error
+        if self._root.is_living:
+            self._root.interrupt(error)
+        else:
+            self._root.exception = error  # for ``run_outcome``
+            self._root.state = TaskState.ERROR
+
+    def _wind_up(self) -> None:
+        """The run was interrupted and its root task has ended: cancel the others, once."""
+        if not self._is_winding_up:
+            self._is_winding_up = True
+            for task in list(self._tasks.values()):
+                self._cancel(task)
+
+    def _close(self) -> None:
+        """Close what is left of a run, so that the loop can run again."""
+        try:
+            while self._tasks:
+                self._abandon(next(iter(self._tasks.values())))
+        finally:
+            poller, self._poller = self._poller, None
+            assert poller is not None
+            poller.close()
+            self.ready.clear()
+            self.timers.clear()
+            self.current = self.thread_id = self._root = self._interruption = None
+            self._is_winding_up = False
+
+    def _abandon(self, task: Task) -> None:
+        """End a task at its await by GeneratorExit: its clean-up runs, but can't await."""
+        del self._tasks[task.coroutine]
+        self.current = task
+        task.interrupt(TaskCancelled("the event loop ended"))
+        try:
+            task.coroutine.close()
+        except (Exception, TaskCancelled):  # noqa: BLE001 - the other tasks are to be closed too
+            _log.exception("%r failed to clean up when its event loop ended (it can't await then)", task)
+        task.end(TaskState.CANCELLED, None, task.pending)
+
+    # -- handlers of commands -----------------------------------------------------------------------
+
+    def _yield_now(self, task: Task, _command: YieldNow) -> None:
+        self.ready.append(task)
+
+    def _sleep(self, task: Task, command: Sleep) -> None:
+        task.timer = self.timers.add(command.deadline, task.on_deadline)
+        task.wait = command
+
+    def _wait(self, task: Task, command: Wait) -> None:
+        if command.deadline is not None:
+            task.timer = self.timers.add(command.deadline, task.on_deadline)
+        command.waiters[task] = command
+        task.wait = command
+
+    def _wait_ready(self, task: Task, command: Ready) -> None:
+        assert self._poller is not None
+        if not self._poller.add(task, command):
+            command.result = True
+            self.ready.append(task)
+            return
+        task.wait = command
+        if command.deadline is not None:
+            task.timer = self.timers.add(command.deadline, task.on_deadline)
+
+    def _exit(self, _task: Task, command: Exit) -> None:
+        raise _Exited(command.value, command.exception)
+
+
+class _Handlers(dict[type, Handler]):
+    """Handlers by type of command; what a type lacks it takes from its bases."""
+
+    def __missing__(self, command: type) -> Handler:
+        handler = next((self[base] for base in command.__mro__[1:] if base in self), refuse)
+        self[command] = handler
+        return handler
+
+
+class _Exited(BaseException):
+    """Carries what ``exit`` was given out of the pass."""
+
+    def __init__(self, value: object, exception: BaseException | None) -> None:
+        super().__init__()
+        self.value: Any = value
+        self.exception = exception

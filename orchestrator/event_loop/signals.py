@@ -1,0 +1,72 @@
+"""What signals do while a loop runs in the main thread.
+
+===========  ========================================================================================
+SIGINT       first: KeyboardInterrupt is thrown into the root task at its await, which may clean up
+             with awaits; when it has ended the other tasks are cancelled and the run raises
+             KeyboardInterrupt. If the root task had ended before, the others are cancelled at once.
+             second, of either kind: raised at once, wherever the code is.
+SIGTERM      the same with SystemExit(143).
+SIGUSR2      all tasks are written to standard error: what each waits for, and where.
+===========  ========================================================================================
+
+A task that computes without awaiting is not disturbed by the first signal: it is delivered when the
+loop gets its turn. A handler that the application has installed is left alone, so under one's own
+handler, or inside another event loop, a signal does what it did before. All is restored when the
+run ends.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final
+
+_SIGTERM_STATUS: Final = 128 + signal.SIGTERM
+
+
+@contextmanager
+def signals_end_run(
+    interrupt: Callable[[BaseException], None], wakeup_fd: int, describe: Callable[[], str]
+) -> Iterator[None]:
+    """Install the handlers; does nothing outside the main thread.
+
+    Args:
+        interrupt: told of the first signal, inside the handler: it must only take a note.
+        wakeup_fd: written to on every signal, so that the poller wakes.
+        describe: what to write on SIGUSR2.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    has_interrupted = False
+
+    def end(signum: int, _frame: FrameType | None) -> None:
+        nonlocal has_interrupted
+        error = KeyboardInterrupt() if signum == signal.SIGINT else SystemExit(_SIGTERM_STATUS)
+        if has_interrupted:
+            raise error
+        has_interrupted = True
+        interrupt(error)
+
+    def dump(_signum: int, _frame: FrameType | None) -> None:
+        sys.stderr.write(describe() + "\n")
+
+    wanted: dict[int, tuple[Any, Callable[[int, FrameType | None], None]]] = {
+        signal.SIGINT: (signal.default_int_handler, end),
+        signal.SIGTERM: (signal.SIG_DFL, end),
+        signal.SIGUSR2: (signal.SIG_DFL, dump),
+    }
+    ours = [number for number, (default, _) in wanted.items() if signal.getsignal(number) is default]
+    outer_fd = signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
+    try:
+        for number in ours:
+            signal.signal(number, wanted[number][1])
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, wanted[number][0])
+        signal.set_wakeup_fd(outer_fd)
