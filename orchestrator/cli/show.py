@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -14,9 +15,9 @@ from rich.text import Text
 
 from orchestrator.graph.describe import FlowDescription, InputDescription
 from orchestrator.report import RunReport
+from orchestrator.runtime.errors import RemoteTraceback
 from orchestrator.runtime.machine import FlowMachine
 from orchestrator.runtime.raising import NODE_NOTE
-from orchestrator.runtime.errors import RemoteTraceback
 from orchestrator.runtime.state import Node
 
 _REFRESHES_PER_SECOND: Final = 8
@@ -90,11 +91,9 @@ def summary(report: RunReport) -> None:
     if console.is_terminal:
         runs = sum(node.runs for node in report.nodes.values())
         end = "stopped at its limit" if report.status == "limit" else "done"
-        console.print(
-            f"{end}: {len(report.nodes)} nodes, {runs} runs in {report.seconds:.2f} s "
-            f"on {report.workers} workers",
-            style="dim",
-        )
+        where = f"{report.workers} workers" if report.workers else "no workers, in this process"
+        line = f"{end}: {len(report.nodes)} nodes, {runs} runs in {report.seconds:.2f} s, {where}"
+        console.print(Text(line, style="dim"))
 
 
 def is_of_node(error: BaseException) -> bool:
@@ -134,13 +133,19 @@ def graph(description: FlowDescription) -> None:
     for node in description.nodes:
         inputs = "\n".join(_input(given) for given in node.inputs)
         name = f"{node.name} (made by the builder)" if node.hidden else node.name
-        table.add_row(name, node.kind, node.placement, inputs, node.place)
+        table.add_row(name, node.kind, node.placement, inputs, _near(node.place))
     console.print(table)
     for parameter in description.parameters:
         default = "required" if parameter.default is None else f"default {parameter.default}"
         console.print(Text(f"parameter {parameter.name}: {default}"))
     delays = sum(given.delay for node in description.nodes for given in node.inputs)
     console.print(Text(f"ok: {len(description.nodes)} nodes, {delays} delayed edges"))
+
+
+def _near(place: str) -> str:
+    """A place as seen from the current directory, if it is below it."""
+    here = f"{Path.cwd()}/"
+    return place.removeprefix(here)
 
 
 def _input(given: InputDescription) -> str:
@@ -156,4 +161,3 @@ def _input(given: InputDescription) -> str:
             return f"{given.port} = parameter {given.source}"
         case _:
             return f"{given.port} = {given.source}"
-

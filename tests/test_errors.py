@@ -1,0 +1,48 @@
+"""Every error of ours crosses processes whole: its fields are its ``args``, its text a sentence."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from orchestrator.errors import (
+    FlowDefinitionError,
+    MissingDefaultError,
+    MissingDefaults,
+    NotSerializableError,
+)
+from orchestrator.runtime.errors import (
+    AccumulationError,
+    FlowDeadlockError,
+    FlowTimeoutError,
+    NodeError,
+    RemoteError,
+    RemoteTraceback,
+    TerminateLimitReached,
+    ValueReleased,
+)
+
+ERRORS: list[tuple[Exception, str]] = [
+    (FlowDefinitionError(("'a' is not connected",)), "'a' is not connected"),
+    (NotSerializableError("the constant", "a lock"), "placement=\"inline\""),
+    (MissingDefaultError((MissingDefaults("a#0", "f.py:1", ("def a(x):", "      -")),), 1), "a#0"),
+    (NodeError("a", "f.py:1", 3, "its result cannot be pickled", "x['y']"), "node 'a' (f.py:1), run 3"),
+    (AccumulationError("a", "b", "x", "int and str"), "accumulate=list"),
+    (FlowDeadlockError(("'a' waits",), ("'a' waits",)), "form a cycle"),
+    (FlowDeadlockError(("'a' waits",), ()), "wait for one another"),
+    (TerminateLimitReached("a", (1, 2)), "a reached generation (1, 2)"),
+    (FlowTimeoutError(1.5, ("a", "b")), "within 1.5 s; nodes still running: a, b"),
+    (ValueReleased("a", 70_000), "keep=True"),
+    (RemoteError("ValueError", "x"), "ValueError: x"),
+    (RemoteTraceback("Traceback"), "Traceback"),
+]
+
+
+@pytest.mark.parametrize(("error", "text"), ERRORS, ids=lambda value: type(value).__name__)
+def test_an_error_says_what_happened_and_survives_a_pickle(error: Exception, text: str) -> None:
+    assert text in str(error)
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert copy.args == error.args
