@@ -12,6 +12,7 @@ import re
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
@@ -26,11 +27,11 @@ MANY = 200_000
 
 def pipeline(count: int, window: int) -> Flow:
     @node(window=window)
-    def produce(count: int):
+    def produce(count: int) -> Iterator[int]:
         yield from range(count)
 
     @node(window=window)
-    def transform(chunks: Stream[int]):
+    def transform(chunks: Stream[int]) -> Iterator[int]:
         for chunk in chunks:
             yield 2 * chunk
 

@@ -9,6 +9,7 @@ results come back in order, whatever the number of workers, and are reduced to o
 import ast
 import sysconfig
 import tokenize
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Census:
 
 
 @node
-def list_files(root: str):
+def list_files(root: str) -> Iterator[str]:
     """Every Python file under ``root``, in a fixed order."""
     directory = Path(root)
     if not directory.is_dir():

@@ -6,6 +6,7 @@ joined once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from executor.code import Accumulate
@@ -70,24 +71,25 @@ class _NotSummableError(Exception):
 class _Column:
     """One output's chunks."""
 
-    __slots__ = ("_how", "_parts", "_total", "_type")
+    __slots__ = ("_collects", "_fold", "_parts", "_total", "_type")
 
     def __init__(self, how: Accumulate) -> None:
-        self._how = how
+        self._collects = how is list
+        self._fold: Callable[[Any, Any], object] | None = None if self._collects else how
         self._type: type | None = None  # which of _SUMMABLE; None before the first chunk
         self._total: Any = None
         self._parts: list[Any] = []
 
     def add(self, element: object) -> int:
         """Returns how many bytes it keeps because of this element."""
-        if self._how is list:
+        if self._collects:
             self._parts.append(element)
             return 0
         if self._type is None:
             self._type = _summable_type(element) or type(element)
             self._total = element
-        elif self._how is not None:
-            self._total = self._how(self._total, element)  # type: ignore[call-arg]  # not list here
+        elif self._fold is not None:
+            self._total = self._fold(self._total, element)
             return 0
         elif _summable_type(element) is not self._type:
             raise _NotSummableError(
@@ -98,15 +100,15 @@ class _Column:
         elif self._type not in _EMPTY:
             self._total += element
             return 0
-        if self._type in _EMPTY and self._how is None:
+        if self._type in _EMPTY and self._fold is None:
             self._parts.append(element)
             return len(element)  # type: ignore[arg-type]  # str or bytes
         return 0
 
     def total(self) -> object:
-        if self._how is list:
+        if self._collects:
             return self._parts
-        if self._how is None and self._type in _EMPTY:
+        if self._fold is None and self._type in _EMPTY:
             return _EMPTY[self._type].join(self._parts)
         return self._total
 

@@ -94,7 +94,8 @@ def _by_reference(body: object) -> Imported | None:
 
 def _resolve(name: Imported) -> Callable[..., Any]:
     found = _lookup(name)
-    return getattr(found, "__wrapped__", found)
+    body: Callable[..., Any] = getattr(found, "__wrapped__", found)
+    return body
 
 
 def _lookup(name: Imported) -> Any:

@@ -49,7 +49,7 @@ def open_body(function: Callable[..., Any], *args: object, **kwargs: object) -> 
     return Body.open(function, args, kwargs, shape.kind, is_async=shape.is_async, reads_streams=reads)
 
 
-def all_kinds(*bodies: Callable[..., Any]) -> Any:
+def all_kinds(*bodies: Callable[..., Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("body", bodies, ids=["plain", "async"])
 
 

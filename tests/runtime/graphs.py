@@ -120,7 +120,7 @@ def stream_flow(seed: int, window: int | None) -> Flow:
     draw = random.Random(seed)
     options: dict[str, Any] = {"window": window}
     source = node(**options)(numbers)
-    stages = [
+    stages: list[tuple[Any, int, tuple[Any, ...]]] = [
         (node(**options)(scaled), 1, (2,)),
         (node(**options)(merged), 3, ()),
         (node(**options)(alternating), 2, ()),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from protocol.serialization import dumps
@@ -57,7 +58,7 @@ class Simulation:
         pool = _SimulatedPool(self._hubs, self._down, self._random)
         self.machine = CheckedMachine(job, RunId(1), pool)
         for hub, queue in zip(self._hubs, self._up, strict=True):
-            hub.attach(_Uplink(self.machine, queue))  # type: ignore[arg-type]  # any verb
+            hub.attach(_Uplink(self.machine, queue))
 
     def run(self, *, most_steps: int = 200_000) -> CheckedMachine:
         machine = self.machine
@@ -81,11 +82,11 @@ class Simulation:
         choices: list[Message] = []
         for hub, down, up in zip(self._hubs, self._down, self._up, strict=True):
             if down:
-                choices.append(lambda down=down: down.popleft()())
+                choices.append(partial(_deliver, down))
             if up:
-                choices.append(lambda up=up: self._report(up))
+                choices.append(partial(self._report, up))
             if hub.is_ready:
-                choices.append(lambda hub=hub: hub.step())
+                choices.append(partial(_step, hub))
         return choices
 
     def _report(self, queue: deque[Message]) -> None:
@@ -93,6 +94,14 @@ class Simulation:
         for _ in range(self._random.randint(1, len(queue))):
             queue.popleft()()
         self.machine.settle()
+
+
+def _deliver(queue: deque[Message]) -> None:
+    queue.popleft()()
+
+
+def _step(hub: Hub) -> None:
+    hub.step()
 
 
 class _SimulatedPool:

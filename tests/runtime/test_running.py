@@ -131,7 +131,6 @@ def test_inline_nodes_and_worker_nodes_exchange_values(pool: Pool) -> None:
 
 
 def test_rule_37_a_class_keeps_its_state_on_one_worker(pool: Pool) -> None:
-    @node
     class Counter:
         seen: list[int] = []  # noqa: RUF012 - each node gets a copy
 
@@ -139,19 +138,16 @@ def test_rule_37_a_class_keeps_its_state_on_one_worker(pool: Pool) -> None:
             self.seen.append(x)
             return len(self.seen)
 
+    counter = node(Counter)
     with Flow() as f:
-        f.a = Counter(f.b)
-        f.b = Counter(f.a)
+        f.a = counter(f.b)
+        f.b = counter(f.a)
     report = f.run(pool=pool, stop_at_node_generation={f.b: (5,)})
     assert report.status == "limit"
     assert f.b.get_data() == (6,)
 
 
 def test_a_stop_limit_is_raised_by_run_until_complete(pool: Pool) -> None:
-    with Flow() as f:
-        f.count = double(f.other)
-        f.other = pid_of(f.count)
-
     @node
     def increment(x: int = 0) -> int:
         return x + 1
@@ -228,9 +224,10 @@ def test_a4_random_streams_give_the_same_values_inline_and_on_workers(pool: Pool
         results = []
         unfinished: set[str] = set()
         for window in (0, 1, 8):
-            for options in ({"workers": 0}, {"pool": pool}):
+            choices: list[dict[str, Any]] = [{"workers": 0}, {"pool": pool}]
+            for options in choices:
                 flow = stream_flow(seed, window)
-                unfinished |= set(flow.run(**options).unfinished)  # type: ignore[arg-type]
+                unfinished |= set(flow.run(**options).unfinished)
                 results.append(values_of(flow))
         first, *others = (
             {name: value for name, value in result.items() if name not in unfinished}
@@ -314,8 +311,9 @@ def test_f15_a_result_that_does_not_pickle_names_the_node_and_the_path(
 
 
 def test_f15_an_argument_that_does_not_pickle_names_the_node_and_the_path(pool: Pool) -> None:
+    argument: Any = {"lock": threading.Lock()}
     with Flow() as f:
-        f.bad = double({"lock": threading.Lock()})
+        f.bad = double(argument)
     with pytest.raises(TypeError, match=r"'x' of node 'bad'.*\['lock'\]"):
         f.run(pool=pool)
 
