@@ -12,7 +12,7 @@ from protocol.messages import ErrorReport, Fault
 from protocol.values import Value
 
 _OURS: Final = frozenset(
-    str(Path(__file__).with_name(name)) for name in ("hub.py", "life_cycle.py", "body.py")
+    str(Path(__file__).with_name(name)) for name in ("hub.py", "attempt.py", "life_cycle.py", "body.py")
 )
 
 

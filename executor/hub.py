@@ -17,14 +17,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Final
 
 from executor.accumulation import Accumulator
-from executor.blueprint import BodyKind, Port
-from executor.body import NO_VALUE, NOT_READY, SKIP, Stream, StreamCancelled, StreamPort
+from executor.attempt import Attempt, Port, instance_of
+from executor.blueprint import BodyKind
+from executor.body import NO_VALUE, SKIP, StreamCancelled
 from executor.code import LoadedCode, load_code
 from executor.failure import describe
 from executor.host import Invocation, Reports
@@ -33,13 +33,11 @@ from protocol import serialization
 from protocol.messages import (
     Absence,
     AttemptKey,
-    DefaultInput,
     Digest,
     Fault,
     Missing,
     NodeId,
     RunId,
-    StreamInput,
 )
 from protocol.values import Local, Value
 
@@ -89,8 +87,8 @@ class Hub:
         self.flush = flush
         self._mark = mark
         self._on_await = on_await
-        self._attempts: dict[AttemptKey, _Attempt] = {}
-        self._ready: deque[_Attempt] = deque()
+        self._attempts: dict[AttemptKey, Attempt] = {}
+        self._ready: deque[Attempt] = deque()
         self._codes: dict[Digest, LoadedCode] = {}
         self._states: dict[tuple[RunId, NodeId], Any] = {}
 
@@ -101,7 +99,7 @@ class Hub:
     # -- verbs of Host --------------------------------------------------------------------------
 
     def invoke(self, invocation: Invocation) -> None:
-        attempt = _Attempt(self, invocation)
+        attempt = Attempt(self, invocation)
         self._attempts[invocation.key] = attempt
         self._make_ready(attempt)
 
@@ -173,7 +171,7 @@ class Hub:
 
     # -- stepping -------------------------------------------------------------------------------
 
-    def _advance(self, attempt: _Attempt) -> None:
+    def _advance(self, attempt: Attempt) -> None:
         throws = attempt.cancels_pending if attempt.rests_at_yield else 0
         emitted = attempt.emitted
         self._mark(attempt.key)
@@ -190,7 +188,7 @@ class Hub:
         if throws and not attempt.ended:
             self.reports.cancel_thrown(attempt.key, throws, emitted)
 
-    def _next_step(self, attempt: _Attempt, throws: int) -> Step | None:
+    def _next_step(self, attempt: Attempt, throws: int) -> Step | None:
         if attempt.body is None:
             attempt.body = self._open(attempt)
             if attempt.body is None:
@@ -200,12 +198,12 @@ class Hub:
             return attempt.body.throw(StreamCancelled("a reader cancelled the stream"))
         return attempt.body.advance()
 
-    def _settle(self, attempt: _Attempt, outcome: Step) -> None:
+    def _settle(self, attempt: Attempt, outcome: Step) -> None:
         match outcome:
             case Yielded(chunk):
                 self._emit(attempt, chunk)
             case Blocked(port):
-                assert isinstance(port, _Port)
+                assert isinstance(port, Port)
                 attempt.waiting = port
                 self.reports.wait(attempt.key, port.index, port.taken)
             case Awaiting(awaited):
@@ -215,7 +213,7 @@ class Hub:
             case Raised(error):
                 self._end_by(attempt, error)
 
-    def _await(self, attempt: _Attempt, awaited: object) -> None:
+    def _await(self, attempt: Attempt, awaited: object) -> None:
         assert attempt.body is not None
         if self._on_await is None:
             refused = TypeError(
@@ -225,14 +223,14 @@ class Hub:
             return
         self._on_await(awaited, Resume(self, attempt))
 
-    def resume(self, attempt: _Attempt, sent: object, error: BaseException | None) -> None:
+    def resume(self, attempt: Attempt, sent: object, error: BaseException | None) -> None:
         """Go on with a body whose foreign awaitable has come to its result."""
         if attempt.ended or attempt.body is None:
             return
         body = attempt.body
         self._settle(attempt, body.advance(sent) if error is None else body.throw(error))
 
-    def _open(self, attempt: _Attempt) -> Body | None:
+    def _open(self, attempt: Attempt) -> Body | None:
         """The body on its arguments, or None if it failed before it could run."""
         invocation = attempt.invocation
         fault = Fault.CODE
@@ -270,13 +268,13 @@ class Hub:
         key = invocation.key
         instance = self._states.get((key.run, key.node))
         if instance is None:
-            instance = self._states[key.run, key.node] = _instance_of(code.body)
+            instance = self._states[key.run, key.node] = instance_of(code.body)
         call: Callable[..., Any] = instance.call
         return call
 
     # -- what a step led to -----------------------------------------------------------------------
 
-    def _emit(self, attempt: _Attempt, chunk: object) -> None:
+    def _emit(self, attempt: Attempt, chunk: object) -> None:
         key = attempt.key
         try:
             outputs = _outputs(attempt.code, chunk, "yielded")
@@ -297,7 +295,7 @@ class Hub:
         else:
             attempt.at_gate = True
 
-    def _finish(self, attempt: _Attempt, value: object) -> None:
+    def _finish(self, attempt: Attempt, value: object) -> None:
         try:
             final = self._final(attempt, value)
             missing = final if isinstance(final, Missing) else None
@@ -310,7 +308,7 @@ class Hub:
         self._retire(attempt)
         self.reports.completed(attempt.key, attempt.emitted, attempt.seconds, outputs, missing)
 
-    def _final(self, attempt: _Attempt, value: object) -> tuple[object, ...] | Missing:
+    def _final(self, attempt: Attempt, value: object) -> tuple[object, ...] | Missing:
         if value is SKIP:
             return Missing(Absence.SKIP, "the body returned SKIP")
         if value is NO_VALUE:
@@ -319,7 +317,7 @@ class Hub:
             return attempt.accumulator.final()
         return _outputs(attempt.code, value, "returned")
 
-    def _end_by(self, attempt: _Attempt, error: BaseException) -> None:
+    def _end_by(self, attempt: Attempt, error: BaseException) -> None:
         if isinstance(error, StreamCancelled) and attempt.cancel_thrown:
             # Rule 59a: not caught, so the run ends here and the cancel goes on upstream.
             for port in attempt.ports.values():
@@ -328,7 +326,7 @@ class Hub:
         else:
             self._fail(attempt, Fault.BODY, error)
 
-    def _fail(self, attempt: _Attempt, fault: Fault, error: BaseException) -> None:
+    def _fail(self, attempt: Attempt, fault: Fault, error: BaseException) -> None:
         self._retire(attempt)
         attempt.close()
         report, cause = describe(error, fault, self.codec.dump_exception)
@@ -336,18 +334,18 @@ class Hub:
 
     # -- bookkeeping ------------------------------------------------------------------------------
 
-    def _make_ready(self, attempt: _Attempt) -> None:
+    def _make_ready(self, attempt: Attempt) -> None:
         attempt.at_gate = False
         attempt.waiting = None
         if not attempt.queued:
             attempt.queued = True
             self._ready.append(attempt)
 
-    def _wake(self, attempt: _Attempt, port: int) -> None:
+    def _wake(self, attempt: Attempt, port: int) -> None:
         if attempt.waiting is not None and attempt.waiting.index == port:
             self._make_ready(attempt)
 
-    def _retire(self, attempt: _Attempt) -> None:
+    def _retire(self, attempt: Attempt) -> None:
         attempt.ended = True
         del self._attempts[attempt.key]
 
@@ -357,7 +355,7 @@ class Resume:
 
     __slots__ = ("_attempt", "_hub")
 
-    def __init__(self, hub: Hub, attempt: _Attempt) -> None:
+    def __init__(self, hub: Hub, attempt: Attempt) -> None:
         self._hub = hub
         self._attempt = attempt
 
@@ -370,134 +368,6 @@ class Resume:
     @property
     def key(self) -> AttemptKey:
         return self._attempt.key
-
-
-class _Attempt:
-    """One body in this hub, from its Invoke to its last report."""
-
-    __slots__ = (
-        "accumulator",
-        "at_gate",
-        "body",
-        "cancel_thrown",
-        "cancels_pending",
-        "code",
-        "credit",
-        "emitted",
-        "ended",
-        "hub",
-        "invocation",
-        "key",
-        "ports",
-        "queued",
-        "seconds",
-        "waiting",
-    )
-
-    accumulator: Accumulator
-    code: LoadedCode
-
-    def __init__(self, hub: Hub, invocation: Invocation) -> None:
-        self.hub = hub
-        self.invocation = invocation
-        self.key = invocation.key
-        self.credit = invocation.credit
-        self.body: Body | None = None
-        self.emitted = 0
-        self.seconds = 0.0
-        self.queued = False
-        self.ended = False
-        # At most one of these holds while the body rests.
-        self.at_gate = False
-        self.waiting: _Port | None = None
-        self.cancels_pending = 0
-        self.cancel_thrown = False
-        # Ports exist before the body does: chunks may come while it waits for its turn.
-        self.ports = {
-            index: _Port(self, index)
-            for index, given in enumerate(invocation.inputs)
-            if isinstance(given, StreamInput)
-        }
-
-    @property
-    def rests_at_yield(self) -> bool:
-        """Whether StreamCancelled can be thrown: the body has begun, and is not inside a read."""
-        return self.body is not None and not self.body.is_blocked
-
-    def arguments(self) -> tuple[tuple[object, ...], dict[str, object]]:
-        args: list[object] = []
-        kwargs: dict[str, object] = {}
-        shape = self.code.shape
-        for index, given in enumerate(self.invocation.inputs):
-            port = shape.port(index)
-            argument = self._argument(index, given, port)
-            if port.keyword_only:
-                kwargs[port.name] = argument
-            else:
-                args.append(argument)
-        return tuple(args), kwargs
-
-    def _argument(self, index: int, given: object, port: Port) -> object:
-        if isinstance(given, StreamInput):
-            return Stream[Any](self.ports[index])
-        if isinstance(given, DefaultInput):
-            return port.default
-        return self.hub.codec.loads(given)  # type: ignore[arg-type]  # what is left is a Value
-
-    def close(self) -> None:
-        if self.body is None:
-            return
-        error = self.body.close()
-        if error is not None:
-            log.warning("while %s was closed, its body raised %r", self.key, error)
-
-
-class _Port(StreamPort):
-    """The chunks of one stream that have come for one attempt."""
-
-    __slots__ = ("_attempt", "_buffer", "_received", "closed", "end", "index", "taken")
-
-    def __init__(self, attempt: _Attempt, index: int) -> None:
-        self._attempt = attempt
-        self._buffer: deque[Value] = deque()
-        self._received = 0
-        self.index = index
-        self.taken = 0
-        self.end: int | None = None
-        self.closed = False
-
-    def receive(self, first: int, values: list[Value]) -> bool:
-        assert first == self._received, (first, self._received)
-        self._received += len(values)
-        if self.closed:
-            return False
-        self._buffer.extend(values)
-        return True
-
-    def take(self) -> object:
-        attempt = self._attempt
-        if attempt.ended:
-            raise RuntimeError("this stream belongs to a run that has ended")
-        buffer = self._buffer
-        if not buffer:
-            if self.closed or (self.end is not None and self.taken >= self.end):
-                raise StopIteration
-            return NOT_READY
-        hub = attempt.hub
-        value = buffer.popleft()
-        self.taken += 1
-        hub.reports.read(attempt.key, self.index, self.taken)
-        if not buffer:
-            hub.flush()
-        return hub.codec.loads(value)
-
-    def cancel(self) -> None:
-        if self.closed or self._attempt.ended:
-            return
-        self.closed = True
-        self._buffer.clear()
-        if self.end is None:
-            self._attempt.hub.reports.cancel_stream(self._attempt.key, self.index)
 
 
 def _outputs(code: LoadedCode, value: object, verb: str) -> tuple[object, ...]:
@@ -517,12 +387,3 @@ class _ShapeError(ValueError):
 
 def _fault_of(error: Exception) -> Fault:
     return Fault.SHAPE if isinstance(error, _ShapeError) else Fault.OUTPUT
-
-
-def _instance_of(kind: Callable[..., Any]) -> Any:
-    """A node's own instance; class attributes become its own, copied (rule 37)."""
-    instance = kind()
-    for name, value in vars(kind).items():
-        if not name.startswith("__") and not callable(value) and not hasattr(value, "__get__"):
-            instance.__dict__.setdefault(name, deepcopy(value))
-    return instance

@@ -348,8 +348,7 @@ def test_rule_71_a_timeout_ends_the_run_and_frees_the_workers() -> None:
         yield 1
         time.sleep(60)
 
-    with Pool(2) as own:
-        own.grace_s = 0.1
+    with Pool(2, grace_s=0.1) as own:
         with Flow() as f:
             f.slow = slow()
             f.waits = waits(f.slow)
