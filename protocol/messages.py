@@ -193,16 +193,7 @@ class CancelThrown(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 
 
 FromWorker: TypeAlias = (
-    Hello
-    | Chunk
-    | Read
-    | Wait
-    | CancelStream
-    | Completed
-    | Failed
-    | Cancelled
-    | Goodbye
-    | CancelThrown
+    Hello | Chunk | Read | Wait | CancelStream | Completed | Failed | Cancelled | Goodbye | CancelThrown
 )
 
 

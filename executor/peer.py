@@ -1,0 +1,85 @@
+"""One worker as its pool knows it: the session with it, its secret and its page."""
+
+from __future__ import annotations
+
+import secrets
+from hmac import compare_digest
+
+from executor.host import Input, Invocation
+from executor.page import CURRENT, Page
+from protocol.framing import coordinator_session
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    AttemptKey,
+    DefaultInput,
+    Define,
+    Deliver,
+    Digest,
+    Hello,
+    Invoke,
+    StreamInput,
+    WireInput,
+)
+from protocol.values import Value
+
+
+class Peer:
+    """Writes what goes to the worker; the pool sends it. Owns a mapping of the page: close it."""
+
+    def __init__(self, worker: int, page: int) -> None:
+        """``page`` is a descriptor, which stays the caller's."""
+        self.worker = worker
+        self.token = secrets.token_bytes(32)
+        self.session = coordinator_session()
+        self.identity: bytes | None = None
+        """ZeroMQ's name of its connection, once it has said Hello."""
+        self._page = Page(page)
+        self._defined: set[Digest] = set()
+
+    def proves(self, hello: Hello, pid: int) -> bool:
+        """Whether a Hello, which the kernel says came from ``pid``, is this worker's first."""
+        return (
+            self.identity is None
+            and hello.version == PROTOCOL_VERSION
+            and hello.pid == pid
+            and compare_digest(hello.token, self.token)
+        )
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def invoke(self, invocation: Invocation) -> None:
+        session = self.session
+        code = invocation.code
+        if code.digest not in self._defined:
+            self._defined.add(code.digest)
+            session.add(Define(code.digest, session.attach(code.payload)))
+        session.add(
+            Invoke(
+                invocation.key,
+                code.digest,
+                [self._wire(given) for given in invocation.inputs],
+                invocation.credit,
+                invocation.send_chunks,
+                invocation.final_is_read,
+            )
+        )
+
+    def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
+        attach = self.session.attach
+        self.session.add(Deliver(key, port, first, [attach(value) for value in values]))
+
+    def _wire(self, given: Input) -> WireInput:
+        if isinstance(given, StreamInput | DefaultInput):
+            return given
+        return self.session.attach(given)
+
+    # -- the page ---------------------------------------------------------------------------------
+
+    @property
+    def current(self) -> int:
+        """The number of the attempt it is stepping, or was when it ended; 0 for none."""
+        number: int = self._page.cells[CURRENT]
+        return number
+
+    def close(self) -> None:
+        self._page.close()

@@ -1,0 +1,463 @@
+"""A pool of worker processes on this host: a host of bodies for whoever runs a flow.
+
+Theory of operation. All decisions are ``PoolMachine``'s; here they are carried out. The pool is pumped
+by its owner: it names what it listens to (``sockets``), is told which one is readable, and says until
+when the owner may sleep. What the verbs write leaves with ``flush``, one envelope per worker.
+
+    verbs of Host -> PoolMachine -> session of a worker -> flush -> Listener -> workers
+    Reports <------- PoolMachine <- Inbox <- session of a worker <- Listener <- workers
+                         ^--------- the zygote's reports, pidfds <------------- deaths
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self, assert_never
+
+import zmq
+
+from executor.errors import PoolBroken, PoolClosed
+from executor.host import Invocation, Reports
+from executor.inbox import Inbox
+from executor.orders import Exited, NotStarted, Started, ZygoteReport
+from executor.peer import Peer
+from executor.pool_machine import (
+    Action,
+    Assign,
+    DrainWorker,
+    KillWorker,
+    PoolMachine,
+    ReportCancelled,
+    ReportLost,
+    SpawnWorker,
+    WorkerState,
+)
+from executor.resources import Resources, Source
+from protocol.framing import ProtocolError, coordinator_session
+from protocol.messages import (
+    AttemptKey,
+    Cancel,
+    Drain,
+    EndStream,
+    FromCoordinator,
+    Hello,
+    Produce,
+    Release,
+    RunId,
+    ThrowCancel,
+    Welcome,
+)
+from protocol.transport import Received
+from protocol.values import Value
+
+log = logging.getLogger(__name__)
+
+ENVELOPES_PER_PASS: Final = 100
+"""At most so many are taken at one ``on_readable``, so that other sources get their turn."""
+
+RETRY_S: Final = 0.002
+"""After this time what ZeroMQ did not take is offered again."""
+
+STATUS_S: Final = 1.0
+"""How long after a death the zygote may take to say how it came."""
+
+
+def usable_cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+class Pool:
+    """``workers`` processes (default: one per usable processor), for any number of runs in turn.
+
+    Use it in a ``with`` block. Workers start in the background with the present working directory,
+    environment, ``sys.path`` and warning filters; later changes do not reach them. A pool belongs to
+    the thread and the process that made it. ``grace_s`` is how long a cancelled body may go on before
+    its worker is killed.
+
+    Raises:
+        ValueError: the number of workers is not a positive one.
+        RuntimeError: this system is not Linux; or, later, the pool is used by another thread or after a
+            fork, or for two runs at once.
+    """
+
+    def __init__(self, workers: int | None = None, *, grace_s: float = 5.0) -> None:
+        self.workers = _checked_size(workers)
+        self._owner = (os.getpid(), threading.get_ident())
+        self._machine = PoolMachine(self.workers, grace_s=grace_s)
+        self._inbox = Inbox(self._machine)
+        # Given back also if the pool is merely forgotten, and at the interpreter's exit.
+        self._resources = Resources(max(1, usable_cores() // self.workers))
+        self._release = weakref.finalize(self, self._resources.release)
+        self._listener = self._resources.listener
+        self._peers = self._resources.peers
+        self._greeted: dict[bytes, Peer] = {}  # by ZeroMQ's name of the connection
+        self._dying: dict[int, float] = {}  # worker -> until when its exit status may come
+        self._held: dict[AttemptKey, list[Callable[[], None]]] = {}  # verbs about attempts in line
+        self._doomed: list[Action] = []  # reports of losses that no verb may make
+        self._written: dict[int, Peer] = {}
+        self._retry_at = math.inf
+        self.strangers = 0
+        """Counts connections that did not prove to be a worker of ours."""
+        self._do(self._machine.start(monotonic()))
+
+    @property
+    def failure(self) -> PoolBroken | None:
+        """Why the pool gave up, if it did; whatever it is asked to run is then lost at once."""
+        return self._machine.failure
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers; wait ``grace_s`` at most for those that work. Repeating changes nothing."""
+        if not self._release.alive:
+            return
+        self._check_owner()
+        try:
+            self._do(self._machine.stop(monotonic()))
+            self.flush()
+            while self._machine.draining:
+                self._pump()
+        finally:
+            self._release()
+
+    def attach(self, reports: Reports) -> None:
+        """Say what happens from now on to ``reports``, the one run that uses the pool.
+
+        Raises:
+            PoolClosed: it is closed.
+            RuntimeError: another run uses it; or the wrong thread or process does.
+        """
+        self._check_owner()
+        if not self._release.alive:
+            raise PoolClosed
+        if self._inbox.reports is not None:
+            raise RuntimeError("this pool is running a flow; a second one needs a pool of its own")
+        self._inbox.reports = reports
+
+    def detach(self) -> None:
+        """The run is over. What it has left behind is given up and never reported."""
+        self._inbox.reports = None
+        if self._release.alive:
+            for key in self._machine.attempts():
+                self.cancel(key)
+            self.flush()
+
+    # -- verbs of Host ------------------------------------------------------------------------------
+
+    def invoke(self, invocation: Invocation) -> None:
+        actions = self._machine.invoke(invocation)
+        if actions and isinstance(actions[0], ReportLost):
+            self._doomed += actions  # a verb makes no report: the next deadline does
+        else:
+            self._do(actions)
+
+    def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
+        peer = self._holder(key)
+        if peer is None:
+            self._hold(key, lambda: self.deliver(key, port, first, values))
+        else:
+            self._machine.delivered(key, port, first + len(values))
+            peer.deliver(key, port, first, values)
+
+    def end_stream(self, key: AttemptKey, port: int, count: int) -> None:
+        peer = self._holder(key)
+        if peer is None:
+            self._hold(key, lambda: self.end_stream(key, port, count))
+        else:
+            self._machine.stream_ended(key, port)
+            peer.session.add(EndStream(key, port, count))
+
+    def produce(self, key: AttemptKey, upto: int) -> None:
+        peer = self._holder(key)
+        if peer is None:
+            self._hold(key, lambda: self.produce(key, upto))
+        else:
+            self._machine.may_emit(key, upto)
+            peer.session.add(Produce(key, upto))
+
+    def throw_cancel(self, key: AttemptKey) -> None:
+        peer = self._holder(key)
+        if peer is None:
+            self._hold(key, lambda: self.throw_cancel(key))
+        else:
+            self._machine.cancel_thrown_at(key)
+            peer.session.add(ThrowCancel(key))
+
+    def cancel(self, key: AttemptKey) -> None:
+        worker, actions = self._machine.cancel(key, monotonic())
+        if worker is not None:
+            self._write(worker, Cancel(key))
+        self._do(actions)
+
+    def release(self, run: RunId) -> None:
+        for worker in self._machine.release(run):
+            self._write(worker, Release(run))
+
+    def _holder(self, key: AttemptKey) -> Peer | None:
+        """The worker that has the attempt; what is written to it leaves with the next flush."""
+        worker = self._machine.holder(key)
+        if worker is None:
+            return None
+        peer = self._written[worker] = self._peers[worker]
+        return peer
+
+    def _hold(self, key: AttemptKey, verb: Callable[[], None]) -> None:
+        # The attempt waits in line, and with it what is said about it; or it has ended.
+        if self._machine.is_in_line(key):
+            self._held.setdefault(key, []).append(verb)
+
+    def _write(self, worker: int, message: FromCoordinator) -> None:
+        peer = self._written[worker] = self._peers[worker]
+        peer.session.add(message)
+
+    # -- driving ------------------------------------------------------------------------------------
+
+    def sockets(self) -> list[Source]:
+        """What to poll for reading; it changes as workers come and go."""
+        return self._resources.sources()
+
+    def on_readable(self, source: Source, now: float) -> None:
+        """Take what has come on one of the ``sockets``. Early and repeated calls do no harm."""
+        if source is self._listener.socket:
+            self._listen(ENVELOPES_PER_PASS)
+        elif self._resources.hears_zygote_on(source):
+            self._hear_zygote(now)
+        elif source in self._resources.pidfds:
+            self._note_death(source, now)
+
+    def next_deadline(self) -> float:
+        """When ``on_deadline`` is to be called, on the clock of ``time.monotonic``; maybe never."""
+        if self._doomed:
+            return 0.0
+        return min(self._machine.next_deadline(), self._retry_at, *self._dying.values())
+
+    def on_deadline(self, now: float) -> None:
+        """Do what is due. Early and repeated calls do no harm."""
+        doomed, self._doomed = self._doomed, []
+        self._do(doomed)
+        self._do(self._machine.expire(now))
+        for worker, deadline in list(self._dying.items()):
+            if deadline <= now:
+                self._exited(worker, None, now)
+        if self._retry_at <= now:
+            self._listener.send_backlog()
+            self._note_backlog()
+
+    def flush(self) -> None:
+        """Send what was written since the last call: to each worker one envelope, unless it is long."""
+        written, self._written = self._written, {}
+        for peer in written.values():
+            assert peer.identity is not None
+            for parts in peer.session.take():
+                if not self._listener.send(peer.identity, parts):
+                    self._do(self._machine.kill(peer.worker))  # if it is not dead anyway
+        self._note_backlog()
+
+    def _note_backlog(self) -> None:
+        self._retry_at = monotonic() + RETRY_S if self._listener.has_backlog else math.inf
+
+    def _pump(self) -> None:
+        """Wait for the next thing to happen, and deal with it."""
+        poller = zmq.Poller()
+        sources = {_pollable(source): source for source in self.sockets()}
+        for pollable in sources:
+            poller.register(pollable, zmq.POLLIN)
+        timeout_s = max(0.0, min(self.next_deadline() - monotonic(), STATUS_S))
+        for pollable, _ in poller.poll(int(timeout_s * 1000) + 1):
+            self.on_readable(sources[pollable], monotonic())
+        self.on_deadline(monotonic())
+        self.flush()
+
+    # -- what workers say -----------------------------------------------------------------------------
+
+    def _listen(self, limit: float = math.inf) -> None:
+        taken = 0
+        while taken < limit and (received := self._listener.receive()) is not None:
+            taken += 1
+            peer = self._greeted.get(received.identity)
+            if peer is None:
+                self._greet(received)
+            else:
+                self._take(peer, received)
+
+    def _greet(self, received: Received) -> None:
+        """Take the first envelope of a connection: a Hello that proves whom we have started."""
+        hello = _hello(received)
+        peer = None if hello is None else self._peers.get(hello.worker)
+        if hello is None or peer is None or not peer.proves(hello, received.pid):
+            self.strangers += 1
+            self._do(self._machine.kill(self._machine.worker_of(received.pid)))
+            return
+        peer.identity = received.identity
+        self._greeted[received.identity] = peer
+        peer.session.read(received.parts)
+        self._write(peer.worker, Welcome())
+        self._do(self._machine.greeted(peer.worker))
+
+    def _take(self, peer: Peer, received: Received) -> None:
+        try:
+            envelope = peer.session.read(received.parts)
+            actions = [] if envelope is None else self._inbox.take(peer.worker, envelope)
+        except ProtocolError as error:
+            log.error("worker %d (pid %d) is given up: %s", peer.worker, received.pid, error)  # noqa: TRY400
+            actions = self._machine.kill(peer.worker)
+        self._do(actions)
+
+    # -- what becomes of workers ----------------------------------------------------------------------
+
+    def _hear_zygote(self, now: float) -> None:
+        nursery = self._resources.nursery
+        while nursery is not None:
+            try:
+                heard = nursery.receive()
+            except BlockingIOError:
+                return
+            if heard is None:
+                self._zygote_ended(now)
+                return
+            report, descriptors = heard
+            self._note(report, descriptors, now)
+
+    def _note(self, report: ZygoteReport, descriptors: list[int], now: float) -> None:
+        match report:
+            case Started(worker, pid):
+                self._resources.pidfds[descriptors[0]] = worker
+                self._machine.started(worker, pid)
+                if self._machine.state(worker) is WorkerState.KILLED:
+                    self._resources.kill(worker)
+            case NotStarted(worker, reason):
+                log.error("worker %d could not be started: %s", worker, reason)
+                self._exited(worker, None, now)
+            case Exited(worker, pid, status, peak_kib):
+                log.debug("worker %d (pid %d): status %d, peak %d KiB", worker, pid, status, peak_kib)
+                self._exited(worker, status, now)
+            case _:
+                assert_never(report)
+
+    def _note_death(self, pidfd: int, now: float) -> None:
+        worker = self._resources.noticed(pidfd)
+        if worker in self._peers:
+            self._dying[worker] = now + STATUS_S  # the zygote will say how it came
+
+    def _exited(self, worker: int, status: int | None, now: float) -> None:
+        self._dying.pop(worker, None)
+        if worker in self._peers:
+            self._listen()  # what it said before counts
+            current = self._peers[worker].current
+            self._bury(worker)
+            self._do(self._machine.exited(worker, status, current, now))
+
+    def _zygote_ended(self, now: float) -> None:
+        self._listen()
+        for worker in list(self._peers):
+            self._bury(worker)
+        self._dying.clear()
+        status = self._resources.end_nursery()
+        actions = self._machine.zygote_ended(status, now)
+        while any(isinstance(action, SpawnWorker) for action in actions):
+            try:
+                self._resources.start_nursery()
+                break
+            except OSError:
+                log.exception("no process for workers to be forked from could be started")
+                actions = [each for each in actions if not isinstance(each, SpawnWorker)]
+                actions += self._machine.zygote_ended(None, now)
+        self._do(actions)
+
+    def _bury(self, worker: int) -> None:
+        self._written.pop(worker, None)
+        peer = self._resources.bury(worker)
+        if peer.identity is not None:
+            del self._greeted[peer.identity]
+
+    # -- actions --------------------------------------------------------------------------------------
+
+    def _do(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Assign(worker, invocation):
+                    self._assign(worker, invocation)
+                case SpawnWorker(worker):
+                    self._spawn(worker)
+                case KillWorker(worker):
+                    self._resources.kill(worker)
+                case DrainWorker(worker):
+                    self._write(worker, Drain())
+                case ReportLost(key, loss):
+                    self._held.pop(key, None)
+                    if self._inbox.reports is not None:
+                        self._inbox.reports.lost(key, loss)
+                case ReportCancelled(key):
+                    self._held.pop(key, None)
+                    if self._inbox.reports is not None:
+                        self._inbox.reports.cancelled(key)
+                case _:
+                    assert_never(action)
+
+    def _assign(self, worker: int, invocation: Invocation) -> None:
+        peer = self._written[worker] = self._peers[worker]
+        peer.invoke(invocation)
+        for verb in self._held.pop(invocation.key, ()):
+            verb()
+
+    def _spawn(self, worker: int) -> None:
+        try:
+            self._resources.spawn(worker)
+        except OSError:
+            log.exception("worker %d could not be started", worker)
+            self._do(self._machine.exited(worker, None, 0, monotonic()))
+
+    def _check_owner(self) -> None:
+        if self._owner[0] != os.getpid():
+            raise RuntimeError("a pool does not survive a fork; make one in the new process")
+        if self._owner[1] != threading.get_ident():
+            raise RuntimeError("a pool belongs to the thread that made it; make one in this thread")
+
+
+def _checked_size(workers: int | None) -> int:
+    if sys.platform != "linux":
+        raise RuntimeError("worker processes need Linux; elsewhere run flows with workers=0")
+    if workers is None:
+        return usable_cores()
+    if not _is_integer(workers) or workers < 1:
+        raise ValueError(
+            f"a pool needs a positive number of workers, not {workers!r}; "
+            "without any, run the flow with workers=0 and no pool"
+        )
+    return workers
+
+
+def _is_integer(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
+
+
+def _hello(received: Received) -> Hello | None:
+    try:
+        envelope = coordinator_session().read(received.parts)
+    except ProtocolError:
+        return None
+    first = envelope.messages[0] if envelope is not None and envelope.messages else None
+    return first if isinstance(first, Hello) else None
+
+
+def _pollable(source: Source) -> zmq.Socket[bytes] | int:
+    # What zmq.Poller gives back for a source.
+    return source if isinstance(source, int | zmq.Socket) else int(source.fileno())

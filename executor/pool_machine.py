@@ -1,0 +1,526 @@
+"""Decides for a pool: which workers live, which attempt is where, and who is to blame for what.
+
+Theory of operation. Events come in as method calls, with the time where it matters; what is to be done
+comes back as a list of actions. A worker is spawned, says Hello, and is replaced when it ends. An
+attempt is *leased* to a worker until it ends; until a worker has room for it, it waits in line. A body
+that waits for a chunk or for its gate is *suspended* and gives its place up, so more bodies live than
+workers exist. An attempt that is cancelled has a grace to end in; then its worker is killed. Workers
+that end before Hello, several in a row, break the pool: nothing is left waiting for ever.
+
+    STARTING --hello--> READY --drain--> DRAINING
+        |                 |                 |
+        +------kill-------+-----kill--------+--> KILLED
+        +------exit-------+-----exit--------+------+-----> EXITED
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from executor.errors import PoolBroken
+from executor.host import Invocation, WorkerLoss
+from executor.placement import Durations, Load, choose
+from protocol.messages import AttemptKey, NodeId, RunId
+
+FAILED_STARTS_LIMIT: Final = 3
+START_S: Final = 60.0
+"""A worker that has not said Hello by then is taken for one that never will."""
+
+
+class WorkerState(enum.Enum):
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    KILLED = "killed"
+    EXITED = "exited"
+
+
+class WorkerEvent(enum.Enum):
+    HELLO = "hello"
+    DRAIN = "drain"
+    KILL = "kill"
+    EXIT = "exit"
+
+
+_S = WorkerState
+_E = WorkerEvent
+
+# Every transition is here; nothing else assigns a WorkerState.
+TRANSITIONS: Final = MappingProxyType(
+    {
+        (_S.STARTING, _E.HELLO): _S.READY,
+        (_S.STARTING, _E.KILL): _S.KILLED,
+        (_S.STARTING, _E.EXIT): _S.EXITED,
+        (_S.READY, _E.DRAIN): _S.DRAINING,
+        (_S.READY, _E.KILL): _S.KILLED,
+        (_S.READY, _E.EXIT): _S.EXITED,
+        (_S.DRAINING, _E.KILL): _S.KILLED,
+        (_S.DRAINING, _E.EXIT): _S.EXITED,
+        # It said Hello before the signal came.
+        (_S.KILLED, _E.HELLO): _S.KILLED,
+        (_S.KILLED, _E.KILL): _S.KILLED,
+        (_S.KILLED, _E.EXIT): _S.EXITED,
+    }
+)
+
+
+# -- actions ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnWorker:
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillWorker:
+    """Send SIGKILL, as soon as its pid is known."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainWorker:
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Send the invocation to the worker, before anything else about the attempt."""
+
+    worker: int
+    invocation: Invocation
+
+
+@dataclass(frozen=True, slots=True)
+class ReportLost:
+    key: AttemptKey
+    loss: WorkerLoss
+
+
+@dataclass(frozen=True, slots=True)
+class ReportCancelled:
+    """The attempt was given up and holds nothing any more."""
+
+    key: AttemptKey
+
+
+Action: TypeAlias = SpawnWorker | KillWorker | DrainWorker | Assign | ReportLost | ReportCancelled
+
+
+# -- state -----------------------------------------------------------------------------------------
+
+
+class _Lease:
+    """A worker's claim on an attempt, and whether its body can go on as far as we know."""
+
+    __slots__ = (
+        "cancels_pending",
+        "code",
+        "credit",
+        "delivered",
+        "emitted",
+        "ended",
+        "expected_s",
+        "number",
+        "suspended",
+        "waiting_port",
+        "worker",
+    )
+
+    def __init__(self, worker: _Worker, number: int, invocation: Invocation, expected_s: float) -> None:
+        self.worker = worker
+        self.number = number  # names it in the worker's page
+        self.code = invocation.code.digest
+        self.expected_s = expected_s
+        self.suspended = False
+        self.credit = invocation.credit
+        self.emitted = 0
+        self.cancels_pending = 0  # thrown at the generator and not answered yet
+        self.waiting_port = -1
+        # What was sent to it. Made when the first chunk is: most bodies read no stream.
+        self.delivered: dict[int, int] | None = None
+        self.ended: list[int] | None = None
+
+    def has_for(self, port: int, chunk: int) -> bool:
+        """Whether the chunk it waits for, or the stream's end, is on its way to it."""
+        if self.ended is not None and port in self.ended:
+            return True
+        return self.delivered is not None and self.delivered.get(port, 0) > chunk
+
+
+@dataclass(slots=True)
+class _Worker:
+    id: int
+    start_deadline: float
+    pid: int = 0
+    state: WorkerState = WorkerState.STARTING
+    was_ready: bool = False
+    invoked: int = 0
+    leases: dict[AttemptKey, _Lease] = field(default_factory=dict)
+    load: Load = field(default_factory=Load)
+
+
+class PoolMachine:
+    """The state of one pool of ``size`` workers. Nothing here blocks, and no clock is read."""
+
+    def __init__(self, size: int, *, grace_s: float = 5.0) -> None:
+        self.grace_s = grace_s
+        self.failure: PoolBroken | None = None
+        self.stopping = False
+        self.dropped = 0
+        """Counts reports about attempts that the reporting worker does not hold."""
+        self._size = size
+        self._workers: dict[int, _Worker] = {}
+        self._spawned = 0
+        self._failed_starts: list[int | None] = []
+        self._leases: dict[AttemptKey, _Lease] = {}
+        self._line: OrderedDict[AttemptKey, Invocation] = OrderedDict()
+        self._pins: dict[tuple[RunId, NodeId], int] = {}
+        # By when each cancelled attempt must have ended, the earliest first: the grace is constant.
+        self._cancels: dict[AttemptKey, float] = {}
+        self._stop_deadline = math.inf
+        self._durations = Durations()
+
+    # -- workers ----------------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Action]:
+        """Spawn what is missing to the pool's size."""
+        actions: list[Action] = []
+        if self.stopping or self.failure is not None:
+            return actions
+        alive = sum(worker.state is not _S.KILLED for worker in self._workers.values())
+        for _ in range(self._size - alive):
+            self._spawned += 1
+            self._workers[self._spawned] = _Worker(self._spawned, now + START_S)
+            actions.append(SpawnWorker(self._spawned))
+        return actions
+
+    def state(self, worker: int) -> WorkerState:
+        known = self._workers.get(worker)
+        return WorkerState.EXITED if known is None else known.state
+
+    def started(self, worker: int, pid: int) -> None:
+        """The worker's process exists."""
+        if worker in self._workers:
+            self._workers[worker].pid = pid
+
+    def greeted(self, worker: int) -> list[Action]:
+        """A worker has said Hello and proved who it is."""
+        known = self._workers[worker]
+        self._move(known, _E.HELLO)
+        if known.state is not _S.READY:
+            return []
+        known.was_ready = True
+        self._failed_starts.clear()
+        return self._assign_line()
+
+    def worker_of(self, pid: int) -> int | None:
+        """Which live worker a process is, if any."""
+        return next((each.id for each in self._workers.values() if each.pid == pid), None)
+
+    def kill(self, worker: int | None) -> list[Action]:
+        """Give a worker up: it broke the protocol, or does not answer."""
+        known = None if worker is None else self._workers.get(worker)
+        if known is None or known.state is _S.KILLED:
+            return []
+        self._move(known, _E.KILL)
+        return [KillWorker(known.id)]
+
+    def exited(self, worker: int, status: int | None, current: int, now: float) -> list[Action]:
+        """A worker's process has ended, or none was made; ``current``: what its page says it stepped."""
+        known = self._workers.pop(worker, None)
+        if known is None:
+            return []
+        by_us = known.state is _S.KILLED
+        self._move(known, _E.EXIT)
+        actions = self._end_leases(known, None if by_us else status, current)
+        if not known.was_ready:
+            self._failed_starts.append(status)
+        return [*actions, *self._replace(now)]
+
+    def zygote_ended(self, status: int | None, now: float) -> list[Action]:
+        """All workers have ended with the process they were forked from; none is to blame (F33)."""
+        actions: list[Action] = []
+        started = any(worker.was_ready for worker in self._workers.values())
+        for worker in list(self._workers.values()):
+            del self._workers[worker.id]
+            self._move(worker, _E.EXIT)
+            actions += self._end_leases(worker, None, 0)
+        if not started:
+            self._failed_starts.append(status)
+        return [*actions, *self._replace(now)]
+
+    def stop(self, now: float) -> list[Action]:
+        """Let workers finish; what waits is given up. Those still there after the grace are killed."""
+        self.stopping = True
+        self._stop_deadline = now + self.grace_s
+        actions: list[Action] = [ReportCancelled(key) for key in self._line]
+        self._line.clear()
+        for worker in self._workers.values():
+            if worker.state is _S.READY:
+                self._move(worker, _E.DRAIN)
+                actions.append(DrainWorker(worker.id))
+        return actions
+
+    @property
+    def draining(self) -> bool:
+        """Whether some worker was told to finish and has not."""
+        return any(worker.state is _S.DRAINING for worker in self._workers.values())
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> float:
+        """When :meth:`expire` should be called; infinite if there is nothing to wait for."""
+        first_cancel = next(iter(self._cancels.values()), math.inf)
+        return min(first_cancel, *map(self._deadline, self._workers.values()), math.inf)
+
+    def expire(self, now: float) -> list[Action]:
+        """Kill the workers that are late. Calling it early or again changes nothing."""
+        late: list[int] = []
+        for key, deadline in list(self._cancels.items()):
+            if deadline > now:
+                break
+            del self._cancels[key]
+            late.append(self._leases[key].worker.id)
+        late += [worker.id for worker in self._workers.values() if self._deadline(worker) <= now]
+        return [action for worker_id in late for action in self.kill(worker_id)]
+
+    # -- work -------------------------------------------------------------------------------------
+
+    def invoke(self, invocation: Invocation) -> list[Action]:
+        """Find a worker for an attempt, or let it wait in line."""
+        if self.failure is not None:
+            return [ReportLost(invocation.key, self._never_started())]
+        if not self._line:
+            worker = self._place(invocation)
+            if worker is not None:
+                return [self._lease(worker, invocation)]
+        elif invocation.pinned and (worker := self._pinned_to(invocation)) is not None:
+            return [self._lease(worker, invocation)]
+        self._line[invocation.key] = invocation
+        return []
+
+    def holder(self, key: AttemptKey) -> int | None:
+        """The worker that holds an attempt; None if it waits in line or has ended."""
+        lease = self._leases.get(key)
+        return None if lease is None else lease.worker.id
+
+    def is_in_line(self, key: AttemptKey) -> bool:
+        return key in self._line
+
+    def attempts(self) -> list[AttemptKey]:
+        """All that have not ended."""
+        return [*self._leases, *self._line]
+
+    def holds(self, worker: int, key: AttemptKey) -> bool:
+        """Whether a report comes from the worker that has the attempt; else it is to be dropped."""
+        lease = self._leases.get(key)
+        if lease is not None and lease.worker.id == worker:
+            return True
+        self.dropped += 1
+        return False
+
+    def cancel(self, key: AttemptKey, now: float) -> tuple[int | None, list[Action]]:
+        """Give an attempt up: the worker to send Cancel to, if any, and what else is to be done."""
+        if self._line.pop(key, None) is not None:
+            return None, [ReportCancelled(key)]
+        lease = self._leases.get(key)
+        if lease is None:
+            return None, []
+        self._cancels.setdefault(key, now + self.grace_s)
+        return lease.worker.id, []
+
+    def release(self, run: RunId) -> list[int]:
+        """The run is over: forgets its pins; the workers that may keep state for it."""
+        pinned = {pin: worker for pin, worker in self._pins.items() if pin[0] == run}
+        for pin in pinned:
+            del self._pins[pin]
+        return sorted({worker for worker in pinned.values() if self.state(worker) is _S.READY})
+
+    def ended(self, key: AttemptKey, seconds: float | None) -> list[Action]:
+        """A held attempt has ended after this much stepping (None: it was cancelled)."""
+        lease = self._leases.pop(key)
+        self._cancels.pop(key, None)
+        worker = lease.worker
+        del worker.leases[key]
+        if lease.suspended:
+            worker.load.suspended -= 1
+        else:
+            worker.load.end(lease.expected_s)
+        if seconds is not None:
+            self._durations.note(lease.code, seconds)
+        return self._assign_line() if self._line else []
+
+    # -- what a body waits for ----------------------------------------------------------------------
+
+    def delivered(self, key: AttemptKey, port: int, upto: int) -> None:
+        """The first ``upto`` chunks of a port's stream are on their way to it."""
+        lease = self._leases[key]
+        if lease.delivered is None:
+            lease.delivered = {}
+        lease.delivered[port] = upto
+        self._woken(lease, port)
+
+    def stream_ended(self, key: AttemptKey, port: int) -> None:
+        lease = self._leases[key]
+        if lease.ended is None:
+            lease.ended = []
+        lease.ended.append(port)
+        self._woken(lease, port)
+
+    def waits(self, key: AttemptKey, port: int, chunk: int) -> list[Action]:
+        """The body is suspended until the chunk comes, unless that is on its way."""
+        lease = self._leases[key]
+        if lease.has_for(port, chunk):
+            return []
+        lease.waiting_port = port
+        return self._suspend(lease)
+
+    def emitted(self, key: AttemptKey, upto: int) -> list[Action]:
+        """The body has emitted ``upto`` chunks; it rests at the gate if that is all it may."""
+        lease = self._leases[key]
+        lease.emitted = upto
+        return self._at_gate(lease)
+
+    def may_emit(self, key: AttemptKey, upto: int) -> None:
+        lease = self._leases[key]
+        lease.credit = max(lease.credit, upto)
+        if lease.emitted < lease.credit and lease.waiting_port < 0:
+            self._resume(lease)
+
+    def cancel_thrown_at(self, key: AttemptKey) -> None:
+        """A cancel is on its way to the generator; one at the gate goes on for it."""
+        lease = self._leases[key]
+        lease.cancels_pending += 1
+        if lease.waiting_port < 0:
+            self._resume(lease)
+
+    def cancel_answered(self, key: AttemptKey, merged: int) -> list[Action]:
+        lease = self._leases[key]
+        lease.cancels_pending -= merged
+        return self._at_gate(lease)
+
+    # -- checking ---------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Assert the invariants."""
+        held: dict[AttemptKey, _Lease] = {}
+        for worker in self._workers.values():
+            assert worker.state is not _S.EXITED
+            assert not worker.leases or worker.was_ready, worker
+            held.update(worker.leases)
+            suspended = sum(lease.suspended for lease in worker.leases.values())
+            assert worker.load.suspended == suspended, worker
+            assert worker.load.active == len(worker.leases) - suspended, worker
+            assert 0 <= worker.load.unknown <= worker.load.active, worker
+        assert held == self._leases
+        assert not held.keys() & self._line.keys()
+        assert self._cancels.keys() <= held.keys()
+        assert list(self._cancels.values()) == sorted(self._cancels.values())
+        assert len(self._workers) == 0 or self._spawned >= max(self._workers)
+        if self._line:
+            # Nothing waits while a worker runs nothing, and nothing waits for ever.
+            assert not self.stopping
+            assert self.failure is None
+            assert all(worker.load.active for worker in self._ready())
+
+    # -- private ----------------------------------------------------------------------------------
+
+    def _move(self, worker: _Worker, event: WorkerEvent) -> None:
+        worker.state = TRANSITIONS[worker.state, event]
+
+    def _deadline(self, worker: _Worker) -> float:
+        if worker.state is _S.STARTING:
+            return worker.start_deadline
+        return self._stop_deadline if worker.state is _S.DRAINING else math.inf
+
+    def _ready(self) -> list[_Worker]:
+        return [worker for worker in self._workers.values() if worker.state is _S.READY]
+
+    def _place(self, invocation: Invocation) -> _Worker | None:
+        if invocation.pinned and (pinned := self._pinned_to(invocation)) is not None:
+            return pinned
+        chosen = choose(
+            (worker.id, worker.load) for worker in self._workers.values() if worker.state is _S.READY
+        )
+        return None if chosen is None else self._workers[chosen]
+
+    def _pinned_to(self, invocation: Invocation) -> _Worker | None:
+        worker = self._workers.get(self._pins.get((invocation.key.run, invocation.key.node), 0))
+        return worker if worker is not None and worker.state is _S.READY else None
+
+    def _lease(self, worker: _Worker, invocation: Invocation) -> Assign:
+        key = invocation.key
+        worker.invoked += 1
+        expected_s = self._durations.expected_s(invocation.code.digest)
+        lease = _Lease(worker, worker.invoked, invocation, expected_s)
+        self._leases[key] = worker.leases[key] = lease
+        worker.load.begin(expected_s)
+        if invocation.pinned:
+            self._pins[key.run, key.node] = worker.id
+        return Assign(worker.id, invocation)
+
+    def _assign_line(self) -> list[Action]:
+        actions: list[Action] = []
+        while self._line:
+            invocation = next(iter(self._line.values()))
+            worker = self._place(invocation)
+            if worker is None:
+                break
+            self._line.popitem(last=False)
+            actions.append(self._lease(worker, invocation))
+        return actions
+
+    def _suspend(self, lease: _Lease) -> list[Action]:
+        if not lease.suspended:
+            lease.suspended = True
+            lease.worker.load.end(lease.expected_s)
+            lease.worker.load.suspended += 1
+        return self._assign_line() if self._line else []
+
+    def _resume(self, lease: _Lease) -> None:
+        if lease.suspended:
+            lease.suspended = False
+            lease.worker.load.suspended -= 1
+            lease.worker.load.begin(lease.expected_s)
+
+    def _woken(self, lease: _Lease, port: int) -> None:
+        if lease.waiting_port == port:
+            lease.waiting_port = -1
+            self._resume(lease)
+
+    def _at_gate(self, lease: _Lease) -> list[Action]:
+        if lease.emitted < lease.credit or lease.cancels_pending or lease.suspended:
+            return []
+        return self._suspend(lease)
+
+    def _end_leases(self, worker: _Worker, status: int | None, current: int) -> list[Action]:
+        actions: list[Action] = []
+        for key, lease in worker.leases.items():
+            del self._leases[key]
+            if self._cancels.pop(key, None) is not None:
+                actions.append(ReportCancelled(key))
+            else:
+                charged = lease.number == current
+                loss = WorkerLoss(worker.id, worker.pid, status, charged=charged)
+                actions.append(ReportLost(key, loss))
+        return actions
+
+    def _replace(self, now: float) -> list[Action]:
+        if len(self._failed_starts) < FAILED_STARTS_LIMIT:
+            return self.start(now)
+        if self.failure is None:
+            self.failure = PoolBroken(tuple(self._failed_starts))
+        lost: list[Action] = [ReportLost(key, self._never_started()) for key in self._line]
+        self._line.clear()
+        return lost
+
+    def _never_started(self) -> WorkerLoss:
+        last = self._failed_starts[-1] if self._failed_starts else None
+        return WorkerLoss(self._spawned, 0, last, charged=False)

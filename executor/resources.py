@@ -1,0 +1,111 @@
+"""What a pool holds of the system, so that all of it can be given back whatever becomes of the pool."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+import zmq
+
+from executor.nursery import Nursery
+from executor.orders import current_setup
+from executor.page import create_page
+from executor.peer import Peer
+from protocol.transport import Listener, SessionDirectory
+
+Source: TypeAlias = Any
+"""What a pool's owner polls for reading: a ZeroMQ socket, a socket or a descriptor."""
+
+
+class Resources:
+    """Processes, sockets, descriptors and files. Knows no pool, so it can outlive one to clean up."""
+
+    def __init__(self, threads_per_worker: int) -> None:
+        self._pid = os.getpid()
+        self._threads_per_worker = threads_per_worker
+        self.peers: dict[int, Peer] = {}  # by worker
+        self.pidfds: dict[int, int] = {}  # pidfd -> worker; each until its process has ended
+        self.nursery: Nursery | None = None
+        self._directory = SessionDirectory.create()
+        try:
+            self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+            try:
+                self.listener = Listener(self._context, self._directory.endpoint)
+                self.start_nursery()
+            except BaseException:
+                self._context.destroy()
+                raise
+        except BaseException:
+            self._directory.remove()
+            raise
+
+    def sources(self) -> list[Source]:
+        channel = [] if self.nursery is None else [self.nursery.channel]
+        return [self.listener.socket, *channel, *self.pidfds]
+
+    def hears_zygote_on(self, source: Source) -> bool:
+        return self.nursery is not None and source is self.nursery.channel
+
+    def spawn(self, worker: int) -> None:
+        page = create_page()
+        try:
+            peer = self.peers[worker] = Peer(worker, page)
+            assert self.nursery is not None, "a pool whose zygote is gone spawns nothing"
+            self.nursery.spawn(worker, peer.token, page)
+        finally:
+            os.close(page)
+
+    def kill(self, worker: int) -> None:
+        """Send SIGKILL to a worker, unless it has no process yet or no more."""
+        for pidfd, owner in self.pidfds.items():
+            if owner == worker:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    def bury(self, worker: int) -> Peer:
+        """Give back what a worker had that has ended. Its pidfd stays until it has been noticed."""
+        peer = self.peers.pop(worker)
+        if peer.identity is not None:
+            self.listener.forget(peer.identity)
+        peer.close()
+        return peer
+
+    def noticed(self, pidfd: int) -> int | None:
+        """Forget a pidfd if its process has ended: whose it was."""
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(0):
+            return None
+        os.close(pidfd)
+        return self.pidfds.pop(pidfd)
+
+    def start_nursery(self) -> None:
+        """Start the zygote.
+
+        Raises:
+            OSError: the system refused.
+        """
+        setup = current_setup(self._directory.endpoint, str(self._directory.path))
+        self.nursery = Nursery(setup, self._threads_per_worker)
+
+    def end_nursery(self) -> int | None:
+        """End the zygote, and with it every worker; its exit status."""
+        nursery, self.nursery = self.nursery, None
+        return None if nursery is None else nursery.end()
+
+    def release(self) -> None:
+        """End every process and give everything back; in a fork of the owner, nothing is ours."""
+        if os.getpid() != self._pid:
+            return
+        self.end_nursery()
+        for worker in list(self.peers):
+            self.bury(worker)
+        for pidfd in self.pidfds:
+            os.close(pidfd)
+        self.pidfds.clear()
+        self.listener.close()
+        self._context.term()
+        self._directory.remove()

@@ -1,0 +1,282 @@
+"""A worker process: carries messages between its coordinator and a hub of bodies.
+
+Theory of operation. One thread. While bodies can go on, the hub steps them, and at least every half
+millisecond, between two steps, the worker sends what they said and looks for messages. When none can
+go on it sends at once and waits for the next message. It ends when told to (``Drain``), when it is
+killed, or with the zygote.
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import os
+import platform
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final, NoReturn
+
+import zmq
+
+from executor.host import Code, Invocation
+from executor.hub import Hub
+from executor.page import CURRENT, Page
+from protocol.framing import Envelope, worker_session
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    AttemptKey,
+    Cancel,
+    Cancelled,
+    CancelStream,
+    CancelThrown,
+    Chunk,
+    Completed,
+    DefaultInput,
+    Define,
+    Deliver,
+    Digest,
+    Drain,
+    EndStream,
+    ErrorReport,
+    Failed,
+    FromCoordinator,
+    Goodbye,
+    Hello,
+    Invoke,
+    Missing,
+    Produce,
+    Read,
+    Release,
+    StreamInput,
+    ThrowCancel,
+    Wait,
+    Welcome,
+    WireInput,
+)
+from protocol.transport import Connection
+from protocol.values import Value
+
+TURN_S: Final = 0.0005
+"""How long bodies are stepped before messages are looked at."""
+
+OUTPUT_BYTES: Final = 1 << 20
+"""From this much on, output is sent at once."""
+
+_LINGER_S: Final = 1.0
+_OOM_SCORE: Final = 500  # the kernel's choice when memory runs out: a worker before the coordinator
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What a new worker is to be. ``page`` is a descriptor; ``token`` proves who started it."""
+
+    worker: int
+    token: bytes
+    page: int
+
+
+def run(birth: Birth, endpoint: str) -> NoReturn:
+    """Be the worker, from just after the fork to the end of the process."""
+    _prepare_process()
+    page = Page(birth.page)
+    os.close(birth.page)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    connection = Connection(context, endpoint)
+    hello = Hello(PROTOCOL_VERSION, platform.python_version(), birth.worker, os.getpid(), birth.token)
+    Worker(connection, page, hello).run()
+    connection.close(_LINGER_S)
+    context.term()
+    # Not sys.exit: that would wait for threads which a body may have left running.
+    atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing does
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # a body may have closed or replaced it
+            stream.flush()
+    os._exit(0)
+
+
+def _prepare_process() -> None:
+    # Python's own random was reseeded by the fork, and nothing else random is loaded yet.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):  # None where the descriptor is closed
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a text file here
+    with suppress(AttributeError, ValueError, OSError):
+        faulthandler.enable()
+
+
+class Worker:
+    """The loop, and the translation of messages into verbs of the hub."""
+
+    def __init__(self, connection: Connection, page: Page, hello: Hello) -> None:
+        self._connection = connection
+        self._cells = page.cells
+        self._session = worker_session()
+        self._session.add(hello)
+        self._draining = False
+        self._codes: dict[Digest, Code] = {}
+        # The coordinator counts the invocations it sends us, and so do we: a number names each.
+        self._invoked = 0
+        self._numbers: dict[AttemptKey, int] = {}
+        self._hub = Hub(mark=self._mark, flush=self._flush)
+        self._hub.attach(_Reporter(self))
+        self._handlers: dict[type, Callable[[Any, Envelope[FromCoordinator]], None]] = {
+            Welcome: self._welcome,
+            Define: self._define,
+            Invoke: self._invoke,
+            Deliver: self._deliver,
+            EndStream: self._end_stream,
+            Produce: self._produce,
+            ThrowCancel: self._throw_cancel,
+            Cancel: self._cancel,
+            Release: self._release,
+            Drain: self._drain,
+        }
+
+    def run(self) -> None:
+        """Say Hello, then work until told to drain."""
+        step = self._hub.step
+        turn_ends = 0.0
+        while not self._draining:
+            if not step():
+                self._flush()
+                self._receive(wait=True)
+            elif perf_counter() >= turn_ends or self._session.output_bytes >= OUTPUT_BYTES:
+                self._flush()
+                self._receive(wait=False)
+            else:
+                continue
+            turn_ends = perf_counter() + TURN_S
+        self._hub.close()
+        self._session.add(Goodbye())
+        self._flush()
+
+    def ended(self, key: AttemptKey) -> None:
+        """An attempt has been reported as ended: its number is free."""
+        del self._numbers[key]
+
+    @property
+    def session(self) -> Any:
+        return self._session
+
+    def _mark(self, key: AttemptKey | None) -> None:
+        self._cells[CURRENT] = 0 if key is None else self._numbers[key]
+
+    def _flush(self) -> None:
+        if self._session.has_output:
+            for parts in self._session.take():
+                self._connection.send(parts)
+
+    def _receive(self, *, wait: bool) -> None:
+        """Take every message that is there; ``wait`` for one if there is none."""
+        parts = self._connection.receive(wait=wait)
+        while parts is not None:
+            envelope = self._session.read(parts)
+            if envelope is not None:
+                for message in envelope.messages:
+                    self._handlers[type(message)](message, envelope)
+            parts = self._connection.receive(wait=False)
+
+    # -- messages ---------------------------------------------------------------------------------
+
+    def _welcome(self, _: Welcome, __: Envelope[FromCoordinator]) -> None:
+        """Nothing to do: work follows by itself."""
+
+    def _define(self, message: Define, envelope: Envelope[FromCoordinator]) -> None:
+        self._codes[message.digest] = Code(message.digest, envelope.value(message.payload))
+
+    def _invoke(self, message: Invoke, envelope: Envelope[FromCoordinator]) -> None:
+        self._invoked += 1
+        self._numbers[message.key] = self._invoked
+        self._hub.invoke(
+            Invocation(
+                message.key,
+                self._codes[message.code],
+                [_input(each, envelope) for each in message.inputs],
+                message.credit,
+                message.send_chunks,
+                message.final_is_read,
+            )
+        )
+
+    def _deliver(self, message: Deliver, envelope: Envelope[FromCoordinator]) -> None:
+        values = [envelope.value(wire) for wire in message.values]
+        self._hub.deliver(message.key, message.port, message.first, values)
+
+    def _end_stream(self, message: EndStream, _: Envelope[FromCoordinator]) -> None:
+        self._hub.end_stream(message.key, message.port, message.count)
+
+    def _produce(self, message: Produce, _: Envelope[FromCoordinator]) -> None:
+        self._hub.produce(message.key, message.upto)
+
+    def _throw_cancel(self, message: ThrowCancel, _: Envelope[FromCoordinator]) -> None:
+        self._hub.throw_cancel(message.key)
+
+    def _cancel(self, message: Cancel, _: Envelope[FromCoordinator]) -> None:
+        self._hub.cancel(message.key)
+
+    def _release(self, message: Release, _: Envelope[FromCoordinator]) -> None:
+        self._hub.release(message.run)
+
+    def _drain(self, _: Drain, __: Envelope[FromCoordinator]) -> None:
+        self._draining = True
+
+
+def _input(wire: WireInput, envelope: Envelope[FromCoordinator]) -> Value | StreamInput | DefaultInput:
+    if isinstance(wire, StreamInput | DefaultInput):
+        return wire
+    return envelope.value(wire)
+
+
+class _Reporter:
+    """Writes what the hub reports as messages (``executor.host.Reports``)."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._add = worker.session.add
+        self._attach = worker.session.attach
+
+    def chunks(self, key: AttemptKey, first: int, count: int, width: int, values: list[Value]) -> None:
+        self._add(Chunk(key, first, count, width, [self._attach(value) for value in values]))
+
+    def read(self, key: AttemptKey, port: int, upto: int) -> None:
+        self._add(Read(key, port, upto))
+
+    def wait(self, key: AttemptKey, port: int, chunk: int) -> None:
+        self._add(Wait(key, port, chunk))
+
+    def cancel_stream(self, key: AttemptKey, port: int) -> None:
+        self._add(CancelStream(key, port))
+
+    def cancel_thrown(self, key: AttemptKey, merged: int, emitted: int) -> None:
+        self._add(CancelThrown(key, merged, emitted))
+
+    def completed(
+        self,
+        key: AttemptKey,
+        emitted: int,
+        seconds: float,
+        outputs: list[Value],
+        missing: Missing | None,
+    ) -> None:
+        self._worker.ended(key)
+        attached = [self._attach(value) for value in outputs]
+        self._add(Completed(key, emitted, seconds, attached, missing))
+
+    def failed(
+        self, key: AttemptKey, emitted: int, seconds: float, error: ErrorReport, cause: Value | None
+    ) -> None:
+        self._worker.ended(key)
+        attached = None if cause is None else self._attach(cause)
+        self._add(Failed(key, emitted, seconds, error, attached))
+
+    def cancelled(self, key: AttemptKey) -> None:
+        self._worker.ended(key)
+        self._add(Cancelled(key))
+
+    def lost(self, key: AttemptKey, loss: object) -> None:
+        raise AssertionError(f"a hub loses nothing: {key}, {loss}")

@@ -1,0 +1,255 @@
+"""Sockets between a coordinator and the workers on its host: the one module here that knows ZeroMQ.
+
+A :class:`SessionDirectory` holds the socket file; only this user can enter it, and the kernel vouches
+for the user behind each message. The coordinator has one :class:`Listener`, each worker a
+:class:`Connection`. Nothing here reads a header (``protocol.framing`` does).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import zmq
+
+from protocol.framing import Parts
+from protocol.values import VALUE_LIMIT_BYTES, Buffer
+
+__all__ = ["Connection", "InsecureTransport", "Listener", "Received", "SessionDirectory"]
+
+QUEUED_ENVELOPES: Final = 1000
+"""How many envelopes ZeroMQ holds for one peer in each direction; the rest waits with the sender."""
+
+
+class InsecureTransport(Exception):  # noqa: N818 - its name is in the documentation
+    """The endpoint would carry our messages, which are code, where others can read or send them."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(endpoint)
+        self.endpoint = endpoint
+
+    def __str__(self) -> str:
+        return (
+            f"{self.endpoint} is refused: without keys every user who can reach it could run code as "
+            "you, on the loopback interface too; use an ipc:// endpoint"
+        )
+
+
+# -- the directory ---------------------------------------------------------------------------------
+
+
+class SessionDirectory:
+    """A new directory that only this user can enter, for one pool's socket."""
+
+    def __init__(self, path: Path) -> None:
+        """Take a directory that exists.
+
+        Raises:
+            PermissionError: someone else could get in.
+            OSError: it is not there, or its path is too long for a socket.
+        """
+        found = os.lstat(path)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise PermissionError(
+                f"{path} must be a directory (no link) of user {os.geteuid()} with mode 0700; "
+                f"it has mode {stat.filemode(found.st_mode)} and belongs to user {found.st_uid}"
+            )
+        self.path = path
+        self.socket = path / "coordinator"
+        length = len(os.fsencode(self.socket))
+        if length > zmq.IPC_PATH_MAX_LEN:
+            raise OSError(
+                f"the socket path {self.socket} has {length} bytes, and {zmq.IPC_PATH_MAX_LEN} are "
+                "possible; set XDG_RUNTIME_DIR or TMPDIR to a directory with a shorter path"
+            )
+
+    @classmethod
+    def create(cls) -> SessionDirectory:
+        """A fresh one under ``$XDG_RUNTIME_DIR``, or else the system's temporary directory."""
+        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+        parent = runtime if runtime and os.access(runtime, os.W_OK | os.X_OK) else None
+        path = Path(tempfile.mkdtemp(prefix="orchestrator-", dir=parent))
+        try:
+            return cls(path)
+        except OSError:
+            path.rmdir()
+            raise
+
+    @property
+    def endpoint(self) -> str:
+        return f"ipc://{self.socket}"
+
+    def remove(self) -> None:
+        """Delete it and what is in it; repeating it changes nothing."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+# -- the coordinator's end -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One envelope and its sender: ZeroMQ's name for the connection, and the pid behind it."""
+
+    identity: bytes
+    pid: int
+    parts: Parts
+
+
+class Listener:
+    """The coordinator's end: envelopes from and to any number of peers; nothing blocks."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+        self.socket = _open_socket(context, zmq.ROUTER, endpoint)
+        self.foreign = 0
+        """Counts what came from other users; it was dropped."""
+        # What ZeroMQ did not take. Invariant: no queue is empty.
+        self._backlog: dict[bytes, deque[Parts]] = {}
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether :meth:`send_backlog` should be called again in a few milliseconds."""
+        return bool(self._backlog)
+
+    def receive(self) -> Received | None:
+        """The next envelope, or None if there is none now. Payload frames are not copied."""
+        while True:
+            try:
+                identity = self.socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return None
+            frames = [self.socket.recv(zmq.NOBLOCK, copy=False)]
+            while frames[-1].more:
+                frames.append(self.socket.recv(zmq.NOBLOCK, copy=False))
+            sender = _local_sender(frames[0])
+            if sender is None:
+                self.foreign += 1
+                continue
+            return Received(identity, sender, [frame.buffer for frame in frames])
+
+    def send(self, identity: bytes, parts: Parts) -> bool:
+        """Send an envelope, now or when ZeroMQ takes it; False if the peer's connection is gone."""
+        waiting = self._backlog.get(identity)
+        if waiting is not None:
+            waiting.append(parts)
+            return True
+        try:
+            self.socket.send_multipart([identity, *parts], zmq.NOBLOCK)
+        except zmq.Again:
+            self._backlog[identity] = deque([parts])
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return False
+        return True
+
+    def send_backlog(self) -> None:
+        """Try again what ZeroMQ would not take before."""
+        backlog, self._backlog = self._backlog, {}
+        for identity, waiting in backlog.items():
+            for parts in waiting:
+                self.send(identity, parts)
+
+    def forget(self, identity: bytes) -> None:
+        """Drop what still waits for a peer that is gone."""
+        self._backlog.pop(identity, None)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def _local_sender(frame: zmq.Frame) -> int | None:
+    """The pid that the kernel saw at the other end, if it runs as our user."""
+    address = frame.get("Peer-Address")
+    _, uid, _, pid = str(address).split(":")  # "localhost:UID:GID:PID"
+    return int(pid) if int(uid) == os.geteuid() else None
+
+
+# -- a worker's end --------------------------------------------------------------------------------
+
+
+class Connection:
+    """A worker's end: envelopes from and to its coordinator."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+        self._socket = _open_socket(context, zmq.DEALER, endpoint)
+
+    def receive(self, *, wait: bool) -> list[Buffer] | None:
+        """The next envelope. ``wait`` for one, or None if there is none now."""
+        try:
+            frames = [self._socket.recv(0 if wait else zmq.NOBLOCK, copy=False)]
+        except zmq.Again:
+            return None
+        while frames[-1].more:
+            frames.append(self._socket.recv(0, copy=False))
+        return [frame.buffer for frame in frames]
+
+    def send(self, parts: Parts) -> None:
+        """Send an envelope; waits while the coordinator has too much of ours unread."""
+        self._socket.send_multipart(parts)
+
+    def close(self, linger_s: float) -> None:
+        """Leave, after what was sent has been taken or the time is up."""
+        self._socket.close(linger=int(linger_s * 1000))
+
+
+# -- the one place where sockets are made ----------------------------------------------------------
+
+_COMMON: Final = {
+    zmq.LINGER: 0,
+    # Per frame. Serialization refuses larger values, so a peer that sends one is none of ours.
+    zmq.MAXMSGSIZE: VALUE_LIMIT_BYTES,
+    zmq.SNDHWM: QUEUED_ENVELOPES,
+    zmq.RCVHWM: QUEUED_ENVELOPES,
+    zmq.HANDSHAKE_IVL: 5000,
+    # No ZMTP heartbeat: on one host the kernel tells of every death at once (pidfd, lifeline), and a
+    # process stopped by a debugger is not dead.
+}
+_LISTENER: Final = {
+    # Sending to a peer that is not there is an error instead of a silent loss.
+    zmq.ROUTER_MANDATORY: 1,
+    zmq.BACKLOG: 512,
+}
+_CONNECTION: Final = {
+    # Nothing is queued for a coordinator that is not there.
+    zmq.IMMEDIATE: 1,
+    zmq.RECONNECT_IVL: 100,
+    zmq.RECONNECT_IVL_MAX: 2000,
+}
+
+
+def _open_socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str) -> zmq.Socket[bytes]:
+    """A ROUTER bound to, or a DEALER connected to, a socket file of this host.
+
+    Raises:
+        InsecureTransport: the endpoint is not such a file.
+    """
+    if not endpoint.startswith("ipc:///"):
+        raise InsecureTransport(endpoint)
+    listens = kind == zmq.ROUTER
+    socket = context.socket(kind)
+    try:
+        for option, value in (_COMMON | (_LISTENER if listens else _CONNECTION)).items():
+            socket.setsockopt(option, value)
+        if listens:
+            _bind_private(socket, endpoint)
+        else:
+            socket.connect(endpoint)
+    except BaseException:
+        socket.close()
+        raise
+    return socket
+
+
+def _bind_private(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    before = os.umask(0o077)  # the socket file gets mode 0700
+    try:
+        socket.bind(endpoint)
+    finally:
+        os.umask(before)
