@@ -27,7 +27,7 @@ def describe_task(task: TaskHandle[Any], current: TaskHandle[Any] | None) -> str
 def _stack(awaitable: Any) -> Iterator[FrameType]:
     """The frames of a coroutine and of what it awaits, as far as they are Python's."""
     while awaitable is not None:
-        for prefix, inner in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
+        for prefix, inner in (("cr", "cr_await"), ("gi", "gi_yieldfrom")):
             if hasattr(awaitable, inner):
                 frame = getattr(awaitable, f"{prefix}_frame")
                 if frame is not None:

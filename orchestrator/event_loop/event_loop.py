@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from random import Random
+from threading import active_count, get_ident
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -25,11 +25,11 @@ from orchestrator.event_loop.clocks import Clock, MonotonicClock
 from orchestrator.event_loop.commands import Exit, Sleep, YieldNow
 from orchestrator.event_loop.describing import describe_task
 from orchestrator.event_loop.instrumentation import installed, observed_step
-from orchestrator.event_loop.outcomes import refuse, require_coroutine, run_outcome
+from orchestrator.event_loop.outcomes import own_traceback, refuse, require_coroutine, run_outcome
 from orchestrator.event_loop.poller import Poller, Ready
 from orchestrator.event_loop.running import running
 from orchestrator.event_loop.signals import signals_end_run
-from orchestrator.event_loop.tasks import TaskCancelled, TaskHandle, TaskState
+from orchestrator.event_loop.tasks import STOPPING, TaskCancelled, TaskHandle, TaskState
 from orchestrator.event_loop.timers import Timers
 from orchestrator.event_loop.waiters import Wait
 
@@ -116,7 +116,7 @@ class EventLoop:
             )
         outer = running.loop
         poller = self._poller = Poller()
-        self.thread_id = threading.get_ident()
+        self.thread_id = get_ident()
         running.loop = self
         try:
             root = self._root = self.create_task(root_task)
@@ -150,7 +150,7 @@ class EventLoop:
             msg = f"{self._tasks[coroutine]} is a task already; await its join() instead"
             raise RuntimeError(msg)
         task = TaskHandle(self, coroutine)
-        if self.thread_id == threading.get_ident():
+        if self.thread_id == get_ident():
             self._start(task)
         else:
             self.call_soon_threadsafe(self._start, task)
@@ -161,10 +161,7 @@ class EventLoop:
         found = task if isinstance(task, TaskHandle) else self._tasks.get(task)
         if found is None or not found.is_living:
             return False
-        if self.thread_id != threading.get_ident() or found is self.current:
-            self.call_soon_threadsafe(self._cancel, found)
-        else:
-            self._cancel(found)
+        found.cancel()
         return True
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> None:
@@ -175,7 +172,7 @@ class EventLoop:
         """
         self._calls.append(partial(callback, *args))
         poller = self._poller
-        if poller is not None and self.thread_id != threading.get_ident():
+        if poller is not None and self.thread_id != get_ident():
             poller.wake()
 
     def register_command(self, command: type, handler: Handler) -> None:
@@ -233,7 +230,7 @@ class EventLoop:
     def _rest(self, poller: Poller, longest_wait_s: float | None) -> bool:
         """Sleep until something may have happened; False if nothing ever can."""
         deadline = self.timers.next_deadline()
-        if deadline == math.inf and not poller.has_waits and threading.active_count() == 1:
+        if deadline == math.inf and not poller.has_waits and active_count() == 1:
             return bool(self._calls)  # a signal handler may just have made one
         patience_s = self.clock.patience_s(deadline)
         if longest_wait_s is not None:
@@ -249,10 +246,12 @@ class EventLoop:
         for _ in range(len(ready)):
             self.current = task = ready.popleft()
             try:
-                if task.pending is None and not instruments:
+                if instruments:
+                    command = observed_step(task)
+                elif task.pending is None:  # nearly always, so without one more call
                     command = task.coroutine.send(None)
                 else:
-                    command = observed_step(task)
+                    command = task.step()
             except StopIteration as stop:
                 del self._tasks[task.coroutine]
                 task.end(TaskState.FINISHED, stop.value, None)
@@ -270,11 +269,11 @@ class EventLoop:
     def _failed(self, task: Task, error: BaseException) -> None:
         """A task ended by ``error``; one that asks the process to stop ends the run at once."""
         del self._tasks[task.coroutine]
-        assert error.__traceback__ is not None
-        error.__traceback__ = error.__traceback__.tb_next  # without the frame of the pass
         is_cancelled = isinstance(error, TaskCancelled)
+        # A cancel's is no news to anybody, and would keep all the frames of the task alive.
+        error.__traceback__ = None if is_cancelled else own_traceback(error, _STEPPING)
         task.end(TaskState.CANCELLED if is_cancelled else TaskState.ERROR, None, error)
-        if isinstance(error, KeyboardInterrupt | SystemExit) and error is not self._interruption:
+        if isinstance(error, STOPPING) and error is not self._interruption:
             raise error
 
     def _call(self, callback: Callable[[], object]) -> None:
@@ -286,14 +285,6 @@ class EventLoop:
     def _start(self, task: Task) -> None:
         self._tasks[task.coroutine] = task
         self.ready.append(task)
-
-    def _cancel(self, task: Task) -> None:
-        pending = task.pending
-        is_stronger = (
-            isinstance(pending, KeyboardInterrupt | SystemExit) or type(pending) is TaskCancelled
-        )
-        if task.is_living and not is_stronger:
-            task.interrupt(TaskCancelled())
 
     # -- ending -------------------------------------------------------------------------------------
 
@@ -312,7 +303,7 @@ class EventLoop:
         if not self._is_winding_up:
             self._is_winding_up = True
             for task in list(self._tasks.values()):
-                self._cancel(task)
+                task.cancel()
 
     def _close(self) -> None:
         """Close what is left of a run, so that the loop can run again."""
@@ -366,6 +357,9 @@ class EventLoop:
 
     def _exit(self, _task: Task, command: Exit) -> None:
         raise _Exited(command.value, command.exception)
+
+
+_STEPPING = (EventLoop._pass.__code__, TaskHandle.step.__code__, observed_step.__code__)  # noqa: SLF001
 
 
 class _Handlers(dict[type, Handler]):

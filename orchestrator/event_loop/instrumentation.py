@@ -129,8 +129,6 @@ def notify(hook: str, *args: object) -> None:
 
 def observed_step(task: TaskHandle[Any]) -> Command:
     """``task.step()``, with all its hooks."""
-    if not installed:
-        return task.step()
     thrown = task.pending
     what, args = ("send", (task,)) if thrown is None else ("throw", (task, thrown))
     notify(f"on_task_before_{what}", *args)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Coroutine, Generator
 from inspect import CO_ITERABLE_COROUTINE, iscoroutinefunction
-from types import CoroutineType, GeneratorType
+from types import CodeType, CoroutineType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class Cancellation(Generic[T]):
 
     def __await__(self) -> Generator[Command, None, T | None]:
         task = self._task
-        yield from task.wait_ended().__await__()
+        if task.is_living:
+            yield from task.wait_ended().__await__()
         return None if task.is_cancelled else task.outcome()
 
 
@@ -61,6 +62,14 @@ def require_coroutine(candidate: object) -> None:
         advice = "; await it inside an async function and pass that"
     msg = f"a task needs a coroutine object, not {candidate!r}{advice}"
     raise TypeError(msg)
+
+
+def own_traceback(error: BaseException, stepping: tuple[CodeType, ...]) -> TracebackType | None:
+    """The traceback without the frames that step tasks: they refer to the task, and would keep it."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_frame.f_code in stepping:
+        traceback = traceback.tb_next
+    return traceback
 
 
 def refuse(task: TaskHandle[Any], command: object) -> None:

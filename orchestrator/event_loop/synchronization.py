@@ -13,7 +13,7 @@ is allowed and changes nothing. None of these may be used from two threads; from
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Final, NoReturn
 
@@ -30,8 +30,9 @@ class Done:
 
     __slots__ = ()
 
-    def __await__(self) -> Iterator[Command]:
-        return iter(())
+    def __await__(self) -> Generator[Command, None, None]:
+        return
+        yield
 
 
 DONE: Final = Done()

@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from enum import Enum
 from itertools import count
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from orchestrator.event_loop.commands import Command, perform
 from orchestrator.event_loop.outcomes import Cancellation, Unheard
@@ -47,7 +48,8 @@ class TaskState(Enum):
     CANCELLED = "cancelled"
 
 
-_LIVING = TaskState.LIVING  # a global is found faster than the attribute of an Enum
+STOPPING: Final = (KeyboardInterrupt, SystemExit)  # what asks the process to stop
+_LIVING: Final = TaskState.LIVING  # a global is found faster than the attribute of an Enum
 
 
 class TaskHandle(Generic[T]):
@@ -117,7 +119,11 @@ class TaskHandle(Generic[T]):
             TaskCancelled: the task was cancelled.
             RuntimeError: a task joined itself.
         """
-        await self.wait_ended()
+        if self.state is _LIVING:
+            if self.loop.current is self:
+                msg = f"{self!r} joins itself and so would never return; join it from another task"
+                raise RuntimeError(msg)
+            await self.wait_ended()
         return self.outcome()
 
     def cancel(self) -> Cancellation[T]:
@@ -126,16 +132,18 @@ class TaskHandle(Generic[T]):
         A cancel that has yet to be thrown absorbs further ones. A task that cancels itself is
         thrown into at its next await.
         """
-        self.loop.cancel(self)
+        loop = self.loop
+        if self.state is _LIVING:
+            if loop.thread_id == get_ident() and loop.current is not self:
+                self._throw_cancelled()
+            else:
+                loop.call_soon_threadsafe(self._throw_cancelled)
         return Cancellation(self)
 
     async def wait_ended(self) -> None:
         """Wait for the task to end, whatever its outcome."""
         if self.state is not _LIVING:
             return
-        if self.loop.current is self and self.pending is None:
-            msg = f"{self!r} joins itself and so would never return; join it from another task"
-            raise RuntimeError(msg)
         if self._joiners is None:
             self._joiners = Waiters()
         await perform(Wait(self._joiners, f"the end of {self!r}"))
@@ -191,3 +199,10 @@ class TaskHandle(Generic[T]):
             self._joiners.wake_all()
         elif state is TaskState.ERROR:
             self._unheard = Unheard(self, exception)
+
+    def _throw_cancelled(self) -> None:
+        pending = self.pending
+        if self.state is _LIVING and (
+            pending is None or not (type(pending) is TaskCancelled or isinstance(pending, STOPPING))
+        ):
+            self.interrupt(TaskCancelled())

@@ -18,13 +18,13 @@ class Timers:
 
     def __init__(self) -> None:
         self.heap: list[tuple[float, int]] = []  # always this list; the loop looks at its head
-        self._live: dict[int, Callable[[], None]] = {}
+        self._live: dict[int, Callable[[], object]] = {}
         self._orders = count()
 
     def __len__(self) -> int:
         return len(self._live)
 
-    def add(self, deadline: float, callback: Callable[[], None]) -> int:
+    def add(self, deadline: float, callback: Callable[[], object]) -> int:
         """Call ``callback`` once ``deadline`` has come; returns the number that cancels it."""
         if deadline != deadline:  # noqa: PLR0124 - NaN, which no order puts anywhere
             raise ValueError("a deadline must be a number, not NaN")
