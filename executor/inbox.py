@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from executor.host import Reports
+from executor.lease import Lease
 from executor.pool_machine import Action, PoolMachine
 from protocol.framing import Envelope, ProtocolError
 from protocol.messages import (
@@ -31,7 +32,7 @@ class Inbox:
     def __init__(self, machine: PoolMachine) -> None:
         self.reports: Reports | None = None
         self._machine = machine
-        self._handlers: dict[type, Callable[[Any, _Envelope], list[Action]]] = {
+        self._handlers: dict[type, Callable[[Any, _Envelope, Lease], list[Action]]] = {
             Chunk: self._chunk,
             Read: self._read,
             Wait: self._wait,
@@ -56,37 +57,41 @@ class Inbox:
                 continue  # its exit follows
             if isinstance(message, Hello):
                 raise ProtocolError("a second Hello")
-            if self._machine.holds(worker, message.key):
-                actions += self._handlers[type(message)](message, envelope)
+            lease = self._machine.leased_to(worker, message.key)
+            if lease is not None:
+                actions += self._handlers[type(message)](message, envelope, lease)
         return actions
 
-    def _chunk(self, message: Chunk, envelope: _Envelope) -> list[Action]:
+    def _chunk(self, message: Chunk, envelope: _Envelope, lease: Lease) -> list[Action]:
         if self.reports is not None:
             values = [envelope.value(wire) for wire in message.values]
             self.reports.chunks(message.key, message.first, message.count, message.width, values)
-        return self._machine.emitted(message.key, message.first + message.count)
+        suspended = lease.emits(message.first + message.count)
+        return self._machine.assign_line() if suspended else []
 
-    def _read(self, message: Read, _: _Envelope) -> list[Action]:
+    def _read(self, message: Read, _: _Envelope, __: Lease) -> list[Action]:
         if self.reports is not None:
             self.reports.read(message.key, message.port, message.upto)
         return []
 
-    def _wait(self, message: Wait, _: _Envelope) -> list[Action]:
+    def _wait(self, message: Wait, _: _Envelope, lease: Lease) -> list[Action]:
         if self.reports is not None:
             self.reports.wait(message.key, message.port, message.chunk)
-        return self._machine.waits(message.key, message.port, message.chunk)
+        suspended = lease.waits(message.port, message.chunk)
+        return self._machine.assign_line() if suspended else []
 
-    def _cancel_stream(self, message: CancelStream, _: _Envelope) -> list[Action]:
+    def _cancel_stream(self, message: CancelStream, _: _Envelope, __: Lease) -> list[Action]:
         if self.reports is not None:
             self.reports.cancel_stream(message.key, message.port)
         return []
 
-    def _cancel_thrown(self, message: CancelThrown, _: _Envelope) -> list[Action]:
+    def _cancel_thrown(self, message: CancelThrown, _: _Envelope, lease: Lease) -> list[Action]:
         if self.reports is not None:
             self.reports.cancel_thrown(message.key, message.merged, message.emitted)
-        return self._machine.cancel_answered(message.key, message.merged)
+        suspended = lease.answers_cancel(message.merged)
+        return self._machine.assign_line() if suspended else []
 
-    def _completed(self, message: Completed, envelope: _Envelope) -> list[Action]:
+    def _completed(self, message: Completed, envelope: _Envelope, _: Lease) -> list[Action]:
         if self.reports is not None:
             outputs = [envelope.value(wire) for wire in message.outputs]
             self.reports.completed(
@@ -94,13 +99,13 @@ class Inbox:
             )
         return self._machine.ended(message.key, message.seconds)
 
-    def _failed(self, message: Failed, envelope: _Envelope) -> list[Action]:
+    def _failed(self, message: Failed, envelope: _Envelope, _: Lease) -> list[Action]:
         if self.reports is not None:
             cause = None if message.cause is None else envelope.value(message.cause)
             self.reports.failed(message.key, message.emitted, message.seconds, message.error, cause)
         return self._machine.ended(message.key, message.seconds)
 
-    def _cancelled(self, message: Cancelled, _: _Envelope) -> list[Action]:
+    def _cancelled(self, message: Cancelled, _: _Envelope, __: Lease) -> list[Action]:
         if self.reports is not None:
             self.reports.cancelled(message.key)
         return self._machine.ended(message.key, None)

@@ -170,36 +170,36 @@ class Pool:
             self._do(actions)
 
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
-        peer = self._holder(key)
-        if peer is None:
+        lease = self._machine.lease(key)
+        if lease is None:
             self._hold(key, lambda: self.deliver(key, port, first, values))
         else:
-            self._machine.delivered(key, port, first + len(values))
-            peer.deliver(key, port, first, values)
+            lease.deliver(port, first + len(values))
+            self._peer(lease.worker).deliver(key, port, first, values)
 
     def end_stream(self, key: AttemptKey, port: int, count: int) -> None:
-        peer = self._holder(key)
-        if peer is None:
+        lease = self._machine.lease(key)
+        if lease is None:
             self._hold(key, lambda: self.end_stream(key, port, count))
         else:
-            self._machine.stream_ended(key, port)
-            peer.session.add(EndStream(key, port, count))
+            lease.end_stream(port)
+            self._write(lease.worker, EndStream(key, port, count))
 
     def produce(self, key: AttemptKey, upto: int) -> None:
-        peer = self._holder(key)
-        if peer is None:
+        lease = self._machine.lease(key)
+        if lease is None:
             self._hold(key, lambda: self.produce(key, upto))
         else:
-            self._machine.may_emit(key, upto)
-            peer.session.add(Produce(key, upto))
+            lease.produce(upto)
+            self._write(lease.worker, Produce(key, upto))
 
     def throw_cancel(self, key: AttemptKey) -> None:
-        peer = self._holder(key)
-        if peer is None:
+        lease = self._machine.lease(key)
+        if lease is None:
             self._hold(key, lambda: self.throw_cancel(key))
         else:
-            self._machine.cancel_thrown_at(key)
-            peer.session.add(ThrowCancel(key))
+            lease.throw_cancel()
+            self._write(lease.worker, ThrowCancel(key))
 
     def cancel(self, key: AttemptKey) -> None:
         worker, actions = self._machine.cancel(key, monotonic())
@@ -211,22 +211,18 @@ class Pool:
         for worker in self._machine.release(run):
             self._write(worker, Release(run))
 
-    def _holder(self, key: AttemptKey) -> Peer | None:
-        """The worker that has the attempt; what is written to it leaves with the next flush."""
-        worker = self._machine.holder(key)
-        if worker is None:
-            return None
-        peer = self._written[worker] = self._peers[worker]
-        return peer
-
     def _hold(self, key: AttemptKey, verb: Callable[[], None]) -> None:
         # The attempt waits in line, and with it what is said about it; or it has ended.
         if self._machine.is_in_line(key):
             self._held.setdefault(key, []).append(verb)
 
     def _write(self, worker: int, message: FromCoordinator) -> None:
+        self._peer(worker).session.add(message)
+
+    def _peer(self, worker: int) -> Peer:
+        """A worker that is about to be written to: what is written leaves with the next flush."""
         peer = self._written[worker] = self._peers[worker]
-        peer.session.add(message)
+        return peer
 
     # -- driving ------------------------------------------------------------------------------------
 
@@ -413,8 +409,7 @@ class Pool:
                     assert_never(action)
 
     def _assign(self, worker: int, invocation: Invocation) -> None:
-        peer = self._written[worker] = self._peers[worker]
-        peer.invoke(invocation)
+        self._peer(worker).invoke(invocation)
         for verb in self._held.pop(invocation.key, ()):
             verb()
 

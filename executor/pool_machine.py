@@ -24,6 +24,7 @@ from typing import Final, TypeAlias
 
 from executor.errors import PoolBroken
 from executor.host import Invocation, WorkerLoss
+from executor.lease import Lease
 from executor.placement import Durations, Load, choose
 from protocol.messages import AttemptKey, NodeId, RunId
 
@@ -116,44 +117,6 @@ Action: TypeAlias = SpawnWorker | KillWorker | DrainWorker | Assign | ReportLost
 # -- state -----------------------------------------------------------------------------------------
 
 
-class _Lease:
-    """A worker's claim on an attempt, and whether its body can go on as far as we know."""
-
-    __slots__ = (
-        "cancels_pending",
-        "code",
-        "credit",
-        "delivered",
-        "emitted",
-        "ended",
-        "expected_s",
-        "number",
-        "suspended",
-        "waiting_port",
-        "worker",
-    )
-
-    def __init__(self, worker: _Worker, number: int, invocation: Invocation, expected_s: float) -> None:
-        self.worker = worker
-        self.number = number  # names it in the worker's page
-        self.code = invocation.code.digest
-        self.expected_s = expected_s
-        self.suspended = False
-        self.credit = invocation.credit
-        self.emitted = 0
-        self.cancels_pending = 0  # thrown at the generator and not answered yet
-        self.waiting_port = -1
-        # What was sent to it. Made when the first chunk is: most bodies read no stream.
-        self.delivered: dict[int, int] | None = None
-        self.ended: list[int] | None = None
-
-    def has_for(self, port: int, chunk: int) -> bool:
-        """Whether the chunk it waits for, or the stream's end, is on its way to it."""
-        if self.ended is not None and port in self.ended:
-            return True
-        return self.delivered is not None and self.delivered.get(port, 0) > chunk
-
-
 @dataclass(slots=True)
 class _Worker:
     id: int
@@ -162,7 +125,7 @@ class _Worker:
     state: WorkerState = WorkerState.STARTING
     was_ready: bool = False
     invoked: int = 0
-    leases: dict[AttemptKey, _Lease] = field(default_factory=dict)
+    leases: dict[AttemptKey, Lease] = field(default_factory=dict)
     load: Load = field(default_factory=Load)
 
 
@@ -179,7 +142,7 @@ class PoolMachine:
         self._workers: dict[int, _Worker] = {}
         self._spawned = 0
         self._failed_starts: list[int | None] = []
-        self._leases: dict[AttemptKey, _Lease] = {}
+        self._leases: dict[AttemptKey, Lease] = {}
         self._line: OrderedDict[AttemptKey, Invocation] = OrderedDict()
         self._pins: dict[tuple[RunId, NodeId], int] = {}
         # By when each cancelled attempt must have ended, the earliest first: the grace is constant.
@@ -218,7 +181,7 @@ class PoolMachine:
             return []
         known.was_ready = True
         self._failed_starts.clear()
-        return self._assign_line()
+        return self.assign_line()
 
     def worker_of(self, pid: int) -> int | None:
         """Which live worker a process is, if any."""
@@ -287,7 +250,7 @@ class PoolMachine:
             if deadline > now:
                 break
             del self._cancels[key]
-            late.append(self._leases[key].worker.id)
+            late.append(self._leases[key].worker)
         late += [worker.id for worker in self._workers.values() if self._deadline(worker) <= now]
         return [action for worker_id in late for action in self.kill(worker_id)]
 
@@ -300,16 +263,23 @@ class PoolMachine:
         if not self._line:
             worker = self._place(invocation)
             if worker is not None:
-                return [self._lease(worker, invocation)]
+                return [self._assign(worker, invocation)]
         elif invocation.pinned and (worker := self._pinned_to(invocation)) is not None:
-            return [self._lease(worker, invocation)]
+            return [self._assign(worker, invocation)]
         self._line[invocation.key] = invocation
         return []
 
-    def holder(self, key: AttemptKey) -> int | None:
-        """The worker that holds an attempt; None if it waits in line or has ended."""
+    def lease(self, key: AttemptKey) -> Lease | None:
+        """The claim on an attempt; None if it waits in line or has ended."""
+        return self._leases.get(key)
+
+    def leased_to(self, worker: int, key: AttemptKey) -> Lease | None:
+        """The claim on an attempt that a worker speaks of; None if it has none: drop what it says."""
         lease = self._leases.get(key)
-        return None if lease is None else lease.worker.id
+        if lease is not None and lease.worker == worker:
+            return lease
+        self.dropped += 1
+        return None
 
     def is_in_line(self, key: AttemptKey) -> bool:
         return key in self._line
@@ -317,14 +287,6 @@ class PoolMachine:
     def attempts(self) -> list[AttemptKey]:
         """All that have not ended."""
         return [*self._leases, *self._line]
-
-    def holds(self, worker: int, key: AttemptKey) -> bool:
-        """Whether a report comes from the worker that has the attempt; else it is to be dropped."""
-        lease = self._leases.get(key)
-        if lease is not None and lease.worker.id == worker:
-            return True
-        self.dropped += 1
-        return False
 
     def cancel(self, key: AttemptKey, now: float) -> tuple[int | None, list[Action]]:
         """Give an attempt up: the worker to send Cancel to, if any, and what else is to be done."""
@@ -334,7 +296,7 @@ class PoolMachine:
         if lease is None:
             return None, []
         self._cancels.setdefault(key, now + self.grace_s)
-        return lease.worker.id, []
+        return lease.worker, []
 
     def release(self, run: RunId) -> list[int]:
         """The run is over: forgets its pins; the workers that may keep state for it."""
@@ -344,73 +306,32 @@ class PoolMachine:
         return sorted({worker for worker in pinned.values() if self.state(worker) is _S.READY})
 
     def ended(self, key: AttemptKey, seconds: float | None) -> list[Action]:
-        """A held attempt has ended after this much stepping (None: it was cancelled)."""
+        """A leased attempt has ended after this much stepping (None: it was cancelled)."""
         lease = self._leases.pop(key)
-        self._cancels.pop(key, None)
-        worker = lease.worker
-        del worker.leases[key]
-        if lease.suspended:
-            worker.load.suspended -= 1
-        else:
-            worker.load.end(lease.expected_s)
+        lease.end()
+        del self._workers[lease.worker].leases[key]
+        if self._cancels:
+            self._cancels.pop(key, None)
         if seconds is not None:
             self._durations.note(lease.code, seconds)
-        return self._assign_line() if self._line else []
+        return self.assign_line() if self._line else []
 
-    # -- what a body waits for ----------------------------------------------------------------------
-
-    def delivered(self, key: AttemptKey, port: int, upto: int) -> None:
-        """The first ``upto`` chunks of a port's stream are on their way to it."""
-        lease = self._leases[key]
-        if lease.delivered is None:
-            lease.delivered = {}
-        lease.delivered[port] = upto
-        self._woken(lease, port)
-
-    def stream_ended(self, key: AttemptKey, port: int) -> None:
-        lease = self._leases[key]
-        if lease.ended is None:
-            lease.ended = []
-        lease.ended.append(port)
-        self._woken(lease, port)
-
-    def waits(self, key: AttemptKey, port: int, chunk: int) -> list[Action]:
-        """The body is suspended until the chunk comes, unless that is on its way."""
-        lease = self._leases[key]
-        if lease.has_for(port, chunk):
-            return []
-        lease.waiting_port = port
-        return self._suspend(lease)
-
-    def emitted(self, key: AttemptKey, upto: int) -> list[Action]:
-        """The body has emitted ``upto`` chunks; it rests at the gate if that is all it may."""
-        lease = self._leases[key]
-        lease.emitted = upto
-        return self._at_gate(lease)
-
-    def may_emit(self, key: AttemptKey, upto: int) -> None:
-        lease = self._leases[key]
-        lease.credit = max(lease.credit, upto)
-        if lease.emitted < lease.credit and lease.waiting_port < 0:
-            self._resume(lease)
-
-    def cancel_thrown_at(self, key: AttemptKey) -> None:
-        """A cancel is on its way to the generator; one at the gate goes on for it."""
-        lease = self._leases[key]
-        lease.cancels_pending += 1
-        if lease.waiting_port < 0:
-            self._resume(lease)
-
-    def cancel_answered(self, key: AttemptKey, merged: int) -> list[Action]:
-        lease = self._leases[key]
-        lease.cancels_pending -= merged
-        return self._at_gate(lease)
+    def assign_line(self) -> list[Action]:
+        """Some worker may have room: send it what waits."""
+        actions: list[Action] = []
+        while self._line:
+            worker = self._place(next(iter(self._line.values())))
+            if worker is None:
+                break
+            _, invocation = self._line.popitem(last=False)
+            actions.append(self._assign(worker, invocation))
+        return actions
 
     # -- checking ---------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Assert the invariants."""
-        held: dict[AttemptKey, _Lease] = {}
+        held: dict[AttemptKey, Lease] = {}
         for worker in self._workers.values():
             assert worker.state is not _S.EXITED
             assert not worker.leases or worker.was_ready, worker
@@ -455,50 +376,15 @@ class PoolMachine:
         worker = self._workers.get(self._pins.get((invocation.key.run, invocation.key.node), 0))
         return worker if worker is not None and worker.state is _S.READY else None
 
-    def _lease(self, worker: _Worker, invocation: Invocation) -> Assign:
+    def _assign(self, worker: _Worker, invocation: Invocation) -> Assign:
         key = invocation.key
         worker.invoked += 1
         expected_s = self._durations.expected_s(invocation.code.digest)
-        lease = _Lease(worker, worker.invoked, invocation, expected_s)
+        lease = Lease(worker.id, worker.invoked, invocation, worker.load, expected_s)
         self._leases[key] = worker.leases[key] = lease
-        worker.load.begin(expected_s)
         if invocation.pinned:
             self._pins[key.run, key.node] = worker.id
         return Assign(worker.id, invocation)
-
-    def _assign_line(self) -> list[Action]:
-        actions: list[Action] = []
-        while self._line:
-            invocation = next(iter(self._line.values()))
-            worker = self._place(invocation)
-            if worker is None:
-                break
-            self._line.popitem(last=False)
-            actions.append(self._lease(worker, invocation))
-        return actions
-
-    def _suspend(self, lease: _Lease) -> list[Action]:
-        if not lease.suspended:
-            lease.suspended = True
-            lease.worker.load.end(lease.expected_s)
-            lease.worker.load.suspended += 1
-        return self._assign_line() if self._line else []
-
-    def _resume(self, lease: _Lease) -> None:
-        if lease.suspended:
-            lease.suspended = False
-            lease.worker.load.suspended -= 1
-            lease.worker.load.begin(lease.expected_s)
-
-    def _woken(self, lease: _Lease, port: int) -> None:
-        if lease.waiting_port == port:
-            lease.waiting_port = -1
-            self._resume(lease)
-
-    def _at_gate(self, lease: _Lease) -> list[Action]:
-        if lease.emitted < lease.credit or lease.cancels_pending or lease.suspended:
-            return []
-        return self._suspend(lease)
 
     def _end_leases(self, worker: _Worker, status: int | None, current: int) -> list[Action]:
         actions: list[Action] = []

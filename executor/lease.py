@@ -1,0 +1,128 @@
+"""A worker's claim on an attempt, and whether the attempt's body wants the worker's time."""
+
+from __future__ import annotations
+
+from executor.host import Invocation
+from executor.placement import Load
+from protocol.messages import Digest
+
+
+class Lease:
+    """What was sent to an attempt and what it has said, as far as that decides whether it can go on.
+
+    A body is *suspended* while it waits for a chunk that was not sent, or has emitted all it may. The
+    methods that can suspend it say whether they did: its worker then has room. An active body counts in
+    the worker's load by the time it is expected to take, a suspended one by its number alone.
+    """
+
+    __slots__ = (
+        "_cancels_pending",
+        "_credit",
+        "_delivered",
+        "_emitted",
+        "_ended",
+        "_expected_s",
+        "_load",
+        "_waiting_port",
+        "code",
+        "number",
+        "suspended",
+        "worker",
+    )
+
+    def __init__(
+        self, worker: int, number: int, invocation: Invocation, load: Load, expected_s: float
+    ) -> None:
+        self.worker = worker
+        self.number = number
+        """What names the attempt in its worker's page."""
+        self.code: Digest = invocation.code.digest
+        self.suspended = False
+        self._load = load
+        self._expected_s = expected_s
+        self._credit = invocation.credit
+        self._emitted = 0
+        self._cancels_pending = 0  # thrown at the generator and not answered yet
+        self._waiting_port = -1
+        # Made when the first chunk is sent: most bodies read no stream.
+        self._delivered: dict[int, int] | None = None
+        self._ended: list[int] | None = None
+        load.begin(expected_s)
+
+    def end(self) -> None:
+        """The attempt is over; the lease counts no more."""
+        if self.suspended:
+            self._load.suspended -= 1
+        else:
+            self._load.end(self._expected_s)
+
+    # -- what is sent to it -------------------------------------------------------------------------
+
+    def deliver(self, port: int, upto: int) -> None:
+        """The first ``upto`` chunks of a port's stream are on their way."""
+        if self._delivered is None:
+            self._delivered = {}
+        self._delivered[port] = upto
+        self._wake(port)
+
+    def end_stream(self, port: int) -> None:
+        if self._ended is None:
+            self._ended = []
+        self._ended.append(port)
+        self._wake(port)
+
+    def produce(self, upto: int) -> None:
+        self._credit = max(self._credit, upto)
+        if self._emitted < self._credit and self._waiting_port < 0:
+            self._resume()
+
+    def throw_cancel(self) -> None:
+        """A generator at the gate goes on for it; one that reads is thrown at after the read."""
+        self._cancels_pending += 1
+        if self._waiting_port < 0:
+            self._resume()
+
+    # -- what it says ---------------------------------------------------------------------------------
+
+    def waits(self, port: int, chunk: int) -> bool:
+        """It waits for a chunk; void if that, or the stream's end, is on its way."""
+        if self._ended is not None and port in self._ended:
+            return False
+        if self._delivered is not None and self._delivered.get(port, 0) > chunk:
+            return False
+        self._waiting_port = port
+        return self._suspend()
+
+    def emits(self, upto: int) -> bool:
+        """It has emitted ``upto`` chunks."""
+        self._emitted = upto
+        return self._rests_at_gate()
+
+    def answers_cancel(self, merged: int) -> bool:
+        """It has been thrown at, once for ``merged`` cancels, and lives on."""
+        self._cancels_pending -= merged
+        return self._rests_at_gate()
+
+    # -- private --------------------------------------------------------------------------------------
+
+    def _rests_at_gate(self) -> bool:
+        return self._emitted >= self._credit and not self._cancels_pending and self._suspend()
+
+    def _suspend(self) -> bool:
+        if self.suspended:
+            return False
+        self.suspended = True
+        self._load.end(self._expected_s)
+        self._load.suspended += 1
+        return True
+
+    def _resume(self) -> None:
+        if self.suspended:
+            self.suspended = False
+            self._load.suspended -= 1
+            self._load.begin(self._expected_s)
+
+    def _wake(self, port: int) -> None:
+        if self._waiting_port == port:
+            self._waiting_port = -1
+            self._resume()
