@@ -67,7 +67,7 @@ class EventLoop:
         # By coroutine, in the order of their creation. Holds every task that has not ended.
         self._tasks: dict[Coroutine[Any, Any, Any], Task] = {}
         self._calls: deque[Callable[[], object]] = deque()  # to make between two passes
-        self._poller: Poller | None = None
+        self.poller: Poller | None = None
         self._root: Task | None = None
         self._interruption: BaseException | None = None  # what a signal asked the run to end with
         self._is_winding_up = False
@@ -115,7 +115,7 @@ class EventLoop:
                 "this event loop is running already; await or spawn() the coroutine, or use another loop"
             )
         outer = running.loop
-        poller = self._poller = Poller()
+        poller = self.poller = Poller()
         self.thread_id = get_ident()
         running.loop = self
         try:
@@ -171,7 +171,7 @@ class EventLoop:
         exception of the callback is logged.
         """
         self._calls.append(partial(callback, *args))
-        poller = self._poller
+        poller = self.poller
         if poller is not None and self.thread_id != get_ident():
             poller.wake()
 
@@ -199,14 +199,14 @@ class EventLoop:
 
     def closing(self, source: Any) -> None:
         """``source`` is about to be closed: tasks that wait for it are interrupted with an OSError."""
-        if self._poller is not None:
-            self._poller.forget(source)
+        if self.poller is not None:
+            self.poller.forget(source)
 
     # -- the run ------------------------------------------------------------------------------------
 
     def _run(self, root: Task, wait_for_spawned_tasks: bool, longest_wait_s: float | None) -> str | None:
         """Run until the root task, or all tasks, have ended; or say what all wait for if none can."""
-        poller, heap, ready, calls = self._poller, self.timers.heap, self.ready, self._calls
+        poller, heap, ready, calls = self.poller, self.timers.heap, self.ready, self._calls
         assert poller is not None
         while root.is_living or (wait_for_spawned_tasks and self._tasks):
             if ready or calls:
@@ -311,7 +311,7 @@ class EventLoop:
             while self._tasks:
                 self._abandon(next(iter(self._tasks.values())))
         finally:
-            poller, self._poller = self._poller, None
+            poller, self.poller = self.poller, None
             assert poller is not None
             poller.close()
             self.ready.clear()
@@ -346,8 +346,8 @@ class EventLoop:
         task.wait = command
 
     def _wait_ready(self, task: Task, command: Ready) -> None:
-        assert self._poller is not None
-        if not self._poller.add(task, command):
+        assert self.poller is not None
+        if not self.poller.add(task, command):
             command.result = True
             self.ready.append(task)
             return

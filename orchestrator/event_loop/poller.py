@@ -15,6 +15,7 @@ are looked through when tasks have run, at most every ``CHECK_INTERVAL_S``.
 
 from __future__ import annotations
 
+import errno
 import selectors
 import weakref
 from time import monotonic
@@ -216,7 +217,11 @@ class _Entry:
         if mask == 0:
             self._poller.drop(self)
         elif self._mask == 0:
-            selector.register(self.fd, mask, self)
+            try:
+                selector.register(self.fd, mask, self)
+            except PermissionError:
+                msg = "can't wait for a regular file or directory: it can always be read and written"
+                raise OSError(errno.EPERM, msg) from None
         else:
             selector.modify(self.fd, mask, self)
         self._mask = mask
