@@ -210,5 +210,5 @@ def test_the_census_prints_the_same_table_for_any_number_of_workers(tmp_path: Pa
         "         3  f  (a.py:1)",
         "         3  g  (b.py:1)",
         "         1  h  (b.py:5)",
-        "3 files (1 unreadable), 6 lines, 3 functions, mean complexity 2.33",
+        "3 files (1 unreadable), 7 lines, 3 functions, mean complexity 2.33",
     ]

@@ -37,7 +37,21 @@ from tests.runtime.graphs import check_rule_19, mono_flow, stream_flow, values_o
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     with Pool(2) as shared:
+        # Both workers are up before the first test, for which they are then nothing new.
+        both: set[int] = set()
+        while len(both) < 2:
+            with Flow() as f:
+                f.one = busy_pid()
+                f.two = busy_pid()
+            f.run(pool=shared)
+            both |= {f.one.get_data()[0], f.two.get_data()[0]}
         yield shared
+
+
+@node
+def busy_pid() -> int:
+    time.sleep(0.01)
+    return os.getpid()
 
 
 @node
