@@ -23,6 +23,7 @@ from orchestrator.event_loop.commands import Command, perform
 from orchestrator.event_loop.event_loop import EventLoop
 from orchestrator.event_loop.groups import gather, race, timeout
 from orchestrator.event_loop.instrumentation import EventLoopInstrument
+from orchestrator.event_loop.outcomes import TaskCancelled
 from orchestrator.event_loop.primitives import azip, exit, readable, sleep, spawn, writable  # noqa: A004
 from orchestrator.event_loop.queues import AsyncMapQueue, AsyncQueue, AsyncSetQueue, QueueClosedError
 from orchestrator.event_loop.running import current_event_loop, current_task
@@ -37,7 +38,7 @@ from orchestrator.event_loop.synchronization import (
     LockOwnerError,
     ZeroLatchError,
 )
-from orchestrator.event_loop.tasks import TaskCancelled, TaskHandle
+from orchestrator.event_loop.tasks import TaskHandle
 from orchestrator.event_loop.waiters import Wait, Waiters
 
 __all__ = [

@@ -24,12 +24,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from orchestrator.event_loop.clocks import Clock, MonotonicClock
 from orchestrator.event_loop.commands import Exit, Sleep, YieldNow
 from orchestrator.event_loop.describing import describe_task
+from orchestrator.event_loop.dispatch import Handler, Handlers
 from orchestrator.event_loop.instrumentation import installed, observed_step
-from orchestrator.event_loop.outcomes import own_traceback, refuse, require_coroutine, run_outcome
-from orchestrator.event_loop.poller import Poller, Ready
+from orchestrator.event_loop.outcomes import (
+    STOPPING,
+    Exited,
+    TaskState,
+    abandon,
+    require_coroutine,
+    run_outcome,
+)
+from orchestrator.event_loop.poller import Poller
+from orchestrator.event_loop.registrations import Ready
 from orchestrator.event_loop.running import running
-from orchestrator.event_loop.signals import signals_end_run
-from orchestrator.event_loop.tasks import STOPPING, TaskCancelled, TaskHandle, TaskState
+from orchestrator.event_loop.signals import Interruption, signals_end_run
+from orchestrator.event_loop.tasks import TaskHandle
 from orchestrator.event_loop.timers import Timers
 from orchestrator.event_loop.waiters import Wait
 
@@ -38,7 +47,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Task: TypeAlias = TaskHandle[Any]
-Handler: TypeAlias = Callable[[Task, Any], None]
 
 _log = logging.getLogger(__name__)
 
@@ -51,9 +59,8 @@ class EventLoop:
 
     Args:
         clock: where time comes from; a :class:`VirtualClock` lets tests sleep in no time.
-        seed: shuffle the order among the tasks of each pass, always alike for the same seed. Tests
-        find with
-            it what silently depends on the order.
+        seed: shuffle the order among the tasks of each pass, always alike for the same seed, so that
+            tests find what silently depends on the order.
     """
 
     def __init__(self, clock: Clock | None = None, seed: int | None = None) -> None:
@@ -68,10 +75,8 @@ class EventLoop:
         self._tasks: dict[Coroutine[Any, Any, Any], Task] = {}
         self._calls: deque[Callable[[], object]] = deque()  # to make between two passes
         self.poller: Poller | None = None
-        self._root: Task | None = None
-        self._interruption: BaseException | None = None  # what a signal asked the run to end with
-        self._is_winding_up = False
-        self._handlers = _Handlers(
+        self._interruption: Interruption | None = None  # a signal asked for the end of the run
+        self._handlers = Handlers(
             {
                 YieldNow: self._yield_now,
                 Sleep: self._sleep,
@@ -119,16 +124,15 @@ class EventLoop:
         self.thread_id = get_ident()
         running.loop = self
         try:
-            root = self._root = self.create_task(root_task)
-            with signals_end_run(
-                # Inside a signal handler, so it does no more than append to a deque.
-                lambda error: self._calls.append(partial(self._interrupt, error)),
-                poller.wakeup_fd,
-                self.describe,
-            ):
+            root = self.create_task(root_task)
+            # ``note`` runs inside a signal handler, so it does no more than append to a deque.
+            note = partial(self._note_signal, root)
+            with signals_end_run(note, poller.wakeup_fd, self.describe):
                 stuck = self._run(root, wait_for_spawned_tasks, _debug_max_wait_time)
+            if self._interruption is not None and self._interruption.is_late:
+                raise self._interruption.error
             return run_outcome(root, join, stuck)
-        except _Exited as exited:
+        except Exited as exited:
             if exited.exception is not None:
                 raise exited.exception from None
             return exited.value if join else None
@@ -210,7 +214,7 @@ class EventLoop:
         assert poller is not None
         while root.is_living or (wait_for_spawned_tasks and self._tasks):
             if ready or calls:
-                if poller.entries:
+                if poller.registrations:
                     poller.poll(0)
             elif not self._rest(poller, longest_wait_s):
                 return self.describe()
@@ -224,14 +228,14 @@ class EventLoop:
                     self._random.shuffle(ready)
                 self._pass()
             if self._interruption is not None and not root.is_living:
-                self._wind_up()
+                self._interruption.cancel_once(self._tasks.values())
         return None
 
     def _rest(self, poller: Poller, longest_wait_s: float | None) -> bool:
         """Sleep until something may have happened; False if nothing ever can."""
         deadline = self.timers.next_deadline()
         if deadline == math.inf and not poller.has_waits and active_count() == 1:
-            return bool(self._calls)  # a signal handler may just have made one
+            return bool(self._calls)  # one may have come this moment
         patience_s = self.clock.patience_s(deadline)
         if longest_wait_s is not None:
             patience_s = longest_wait_s if patience_s is None else min(patience_s, longest_wait_s)
@@ -269,11 +273,9 @@ class EventLoop:
     def _failed(self, task: Task, error: BaseException) -> None:
         """A task ended by ``error``; one that asks the process to stop ends the run at once."""
         del self._tasks[task.coroutine]
-        is_cancelled = isinstance(error, TaskCancelled)
-        # A cancel's is no news to anybody, and would keep all the frames of the task alive.
-        error.__traceback__ = None if is_cancelled else own_traceback(error, _STEPPING)
-        task.end(TaskState.CANCELLED if is_cancelled else TaskState.ERROR, None, error)
-        if isinstance(error, STOPPING) and error is not self._interruption:
+        task.fail(error)
+        is_orderly = self._interruption is not None and error is self._interruption.error
+        if isinstance(error, STOPPING) and not is_orderly:
             raise error
 
     def _call(self, callback: Callable[[], object]) -> None:
@@ -288,47 +290,24 @@ class EventLoop:
 
     # -- ending -------------------------------------------------------------------------------------
 
-    def _interrupt(self, error: BaseException) -> None:
-        """A signal asked for the end of the run."""
-        assert self._root is not None
-        self._interruption = error
-        if self._root.is_living:
-            self._root.interrupt(error)
-        else:
-            self._root.exception = error  # for ``run_outcome``
-            self._root.state = TaskState.ERROR
+    def _note_signal(self, root: Task, error: BaseException) -> None:
+        self._calls.append(partial(self._interrupt, root, error))
 
-    def _wind_up(self) -> None:
-        """The run was interrupted and its root task has ended: cancel the others, once."""
-        if not self._is_winding_up:
-            self._is_winding_up = True
-            for task in list(self._tasks.values()):
-                task.cancel()
+    def _interrupt(self, root: Task, error: BaseException) -> None:
+        self._interruption = Interruption(root, error)
 
     def _close(self) -> None:
         """Close what is left of a run, so that the loop can run again."""
         try:
             while self._tasks:
-                self._abandon(next(iter(self._tasks.values())))
+                abandon(self._tasks.pop(next(iter(self._tasks))))
         finally:
             poller, self.poller = self.poller, None
             assert poller is not None
             poller.close()
             self.ready.clear()
             self.timers.clear()
-            self.current = self.thread_id = self._root = self._interruption = None
-            self._is_winding_up = False
-
-    def _abandon(self, task: Task) -> None:
-        """End a task at its await by GeneratorExit: its clean-up runs, but can't await."""
-        del self._tasks[task.coroutine]
-        self.current = task
-        task.interrupt(TaskCancelled("the event loop ended"))
-        try:
-            task.coroutine.close()
-        except (Exception, TaskCancelled):  # noqa: BLE001 - the other tasks are to be closed too
-            _log.exception("%r failed to clean up when its event loop ended (it can't await then)", task)
-        task.end(TaskState.CANCELLED, None, task.pending)
+            self.current = self.thread_id = self._interruption = None
 
     # -- handlers of commands -----------------------------------------------------------------------
 
@@ -347,34 +326,13 @@ class EventLoop:
 
     def _wait_ready(self, task: Task, command: Ready) -> None:
         assert self.poller is not None
-        if not self.poller.add(task, command):
+        if self.poller.add(task, command):
+            if command.deadline is not None:
+                task.timer = self.timers.add(command.deadline, task.on_deadline)
+            task.wait = command
+        else:
             command.result = True
             self.ready.append(task)
-            return
-        task.wait = command
-        if command.deadline is not None:
-            task.timer = self.timers.add(command.deadline, task.on_deadline)
 
     def _exit(self, _task: Task, command: Exit) -> None:
-        raise _Exited(command.value, command.exception)
-
-
-_STEPPING = (EventLoop._pass.__code__, TaskHandle.step.__code__, observed_step.__code__)  # noqa: SLF001
-
-
-class _Handlers(dict[type, Handler]):
-    """Handlers by type of command; what a type lacks it takes from its bases."""
-
-    def __missing__(self, command: type) -> Handler:
-        handler = next((self[base] for base in command.__mro__[1:] if base in self), refuse)
-        self[command] = handler
-        return handler
-
-
-class _Exited(BaseException):
-    """Carries what ``exit`` was given out of the pass."""
-
-    def __init__(self, value: object, exception: BaseException | None) -> None:
-        super().__init__()
-        self.value: Any = value
-        self.exception = exception
+        raise Exited(command.value, command.exception)

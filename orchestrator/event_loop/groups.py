@@ -6,10 +6,10 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from orchestrator.event_loop.outcomes import require_coroutine
+from orchestrator.event_loop.outcomes import TaskCancelled, require_coroutine
 from orchestrator.event_loop.queues import AsyncQueue
 from orchestrator.event_loop.running import current_event_loop, current_task
-from orchestrator.event_loop.tasks import TaskCancelled, TaskHandle
+from orchestrator.event_loop.tasks import TaskHandle
 
 T = TypeVar("T")
 

@@ -13,7 +13,8 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from orchestrator.event_loop.tasks import TaskCancelled, TaskHandle
+from orchestrator.event_loop.outcomes import TaskCancelled
+from orchestrator.event_loop.tasks import TaskHandle
 
 if TYPE_CHECKING:
     from orchestrator.event_loop.commands import Command

@@ -1,12 +1,13 @@
-"""What becomes of a task, for those who cancelled it and for those who never asked."""
+"""How tasks and runs end, and what is told to whom."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine, Generator
+from enum import Enum
 from inspect import CO_ITERABLE_COROUTINE, iscoroutinefunction
-from types import CodeType, CoroutineType, GeneratorType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from types import CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from orchestrator.event_loop.commands import Command
@@ -14,6 +15,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+
+
+class TaskCancelled(BaseException):
+    """Thrown into a task at its await when it is cancelled; raised by ``join`` on a cancelled task.
+
+    No Exception, so that ``except Exception`` lets it pass.
+    """
+
+
+class TaskState(Enum):
+    """How far a task has come; the last three never change again."""
+
+    LIVING = "living"
+    FINISHED = "finished"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+
+STOPPING: Final = (KeyboardInterrupt, SystemExit)  # what asks the process to stop
 
 
 class Cancellation(Generic[T]):
@@ -64,25 +84,6 @@ def require_coroutine(candidate: object) -> None:
     raise TypeError(msg)
 
 
-def own_traceback(error: BaseException, stepping: tuple[CodeType, ...]) -> TracebackType | None:
-    """The traceback without the frames that step tasks: they refer to the task, and would keep it."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_frame.f_code in stepping:
-        traceback = traceback.tb_next
-    return traceback
-
-
-def refuse(task: TaskHandle[Any], command: object) -> None:
-    """The handler of what is no command."""
-    msg = f"{task!r} awaited something that yielded {command!r}, which is no command of this event loop"
-    if command is None or hasattr(command, "_asyncio_future_blocking"):
-        msg += (
-            "; it looks like asyncio's: use the counterpart in orchestrator.event_loop, or run the "
-            'coroutine with asyncio (for a node: placement="thread")'
-        )
-    raise TypeError(msg)
-
-
 def run_outcome(root: TaskHandle[T], join: bool, stuck: str | None) -> T | None:
     """What a run returns or raises; ``stuck`` describes the tasks if none of them could go on."""
     if stuck is not None:
@@ -107,3 +108,23 @@ def run_outcome(root: TaskHandle[T], join: bool, stuck: str | None) -> T | None:
             raise
         return None
     return value if join else None
+
+
+class Exited(BaseException):
+    """Carries what ``exit`` was given out of the loop."""
+
+    def __init__(self, value: object, exception: BaseException | None) -> None:
+        super().__init__()
+        self.value: Any = value
+        self.exception = exception
+
+
+def abandon(task: TaskHandle[Any]) -> None:
+    """End a living task at its await by GeneratorExit: its clean-up runs, but can't await."""
+    task.loop.current = task
+    task.interrupt(TaskCancelled("the event loop ended"))
+    try:
+        task.coroutine.close()
+    except (Exception, TaskCancelled):  # noqa: BLE001 - the other tasks are to be closed too
+        _log.exception("%r failed to clean up when its event loop ended (it can't await then)", task)
+    task.end(TaskState.CANCELLED, None, task.pending)

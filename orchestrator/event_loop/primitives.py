@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Coroutine
 from typing import Any, NoReturn, TypeVar
 
 from orchestrator.event_loop.commands import YIELD, Exit, Sleep, perform
-from orchestrator.event_loop.poller import READ, WRITE, Ready
+from orchestrator.event_loop.registrations import READ, WRITE, Ready
 from orchestrator.event_loop.running import current_event_loop
 from orchestrator.event_loop.sources import Source
 from orchestrator.event_loop.tasks import TaskHandle

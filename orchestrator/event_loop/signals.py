@@ -20,10 +20,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from orchestrator.event_loop.tasks import TaskHandle
 
 _SIGTERM_STATUS: Final = 128 + signal.SIGTERM
 
@@ -70,3 +73,21 @@ def signals_end_run(
         for number in ours:
             signal.signal(number, wanted[number][0])
         signal.set_wakeup_fd(outer_fd)
+
+
+class Interruption:
+    """The orderly end of a run: ``error`` is raised in the root task, then the others are cancelled."""
+
+    def __init__(self, root: TaskHandle[Any], error: BaseException) -> None:
+        self.error = error
+        self.is_late = not root.is_living  # so the run itself must raise the error
+        self._has_cancelled = False
+        if root.is_living:
+            root.interrupt(error)
+
+    def cancel_once(self, tasks: Iterable[TaskHandle[Any]]) -> None:
+        """The root task has ended: cancel the others, the first time this is called."""
+        if not self._has_cancelled:
+            self._has_cancelled = True
+            for task in list(tasks):
+                task.cancel()

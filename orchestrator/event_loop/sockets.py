@@ -20,7 +20,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from orchestrator.event_loop.commands import perform
 from orchestrator.event_loop.instrumentation import installed, notify
-from orchestrator.event_loop.poller import READ, WRITE, Ready
+from orchestrator.event_loop.registrations import READ, WRITE, Ready
 from orchestrator.event_loop.running import current_event_loop, running
 from orchestrator.event_loop.synchronization import DONE, Done, Event
 

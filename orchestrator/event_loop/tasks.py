@@ -16,13 +16,12 @@ handed it something takes that back.
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from enum import Enum
 from itertools import count
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from orchestrator.event_loop.commands import Command, perform
-from orchestrator.event_loop.outcomes import Cancellation, Unheard
+from orchestrator.event_loop.outcomes import STOPPING, Cancellation, TaskCancelled, TaskState, Unheard
 from orchestrator.event_loop.waiters import Wait, Waiters
 
 if TYPE_CHECKING:
@@ -32,23 +31,6 @@ T = TypeVar("T")
 _numbers = count(1)
 
 
-class TaskCancelled(BaseException):
-    """Thrown into a task at its await when it is cancelled; raised by ``join`` on a cancelled task.
-
-    No Exception, so that ``except Exception`` lets it pass.
-    """
-
-
-class TaskState(Enum):
-    """How far a task has come; the last three never change again."""
-
-    LIVING = "living"
-    FINISHED = "finished"
-    ERROR = "error"
-    CANCELLED = "cancelled"
-
-
-STOPPING: Final = (KeyboardInterrupt, SystemExit)  # what asks the process to stop
 _LIVING: Final = TaskState.LIVING  # a global is found faster than the attribute of an Enum
 
 
@@ -199,6 +181,18 @@ class TaskHandle(Generic[T]):
             self._joiners.wake_all()
         elif state is TaskState.ERROR:
             self._unheard = Unheard(self, exception)
+
+    def fail(self, error: BaseException) -> None:
+        """End by an exception."""
+        is_cancelled = isinstance(error, TaskCancelled)
+        # Drop the frames of the loop, which refer to this task and so would keep it; of a cancel, which
+        # is no news to anybody, all frames.
+        traceback = None if is_cancelled else error.__traceback__
+        code = getattr(self.coroutine, "cr_code", None) or getattr(self.coroutine, "gi_code", None)
+        while traceback is not None and traceback.tb_frame.f_code is not code:
+            traceback = traceback.tb_next
+        error.__traceback__ = traceback
+        self.end(TaskState.CANCELLED if is_cancelled else TaskState.ERROR, None, error)
 
     def _throw_cancelled(self) -> None:
         pending = self.pending

@@ -58,7 +58,7 @@ def pair() -> Iterator[tuple[zmq.Socket[bytes], zmq.Socket[bytes]]]:
 
 def _registered(loop: EventLoop) -> list[Any]:
     assert loop.poller is not None
-    return list(loop.poller.entries.values())
+    return list(loop.poller.registrations.values())
 
 
 # -- descriptors -----------------------------------------------------------------------------------
