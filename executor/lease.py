@@ -24,6 +24,7 @@ class Lease:
         "_expected_s",
         "_load",
         "_waiting_port",
+        "cancelled",
         "code",
         "number",
         "suspended",
@@ -37,6 +38,8 @@ class Lease:
         self.number = number
         """What names the attempt in its worker's page."""
         self.code: Digest = invocation.code.digest
+        self.cancelled = False
+        """Whether it was told to end; set by who tells it."""
         self.suspended = False
         self._load = load
         self._expected_s = expected_s

@@ -133,10 +133,23 @@ class Pool:
         try:
             self._do(self._machine.stop(monotonic()))
             self.flush()
-            while self._machine.draining:
+            while self._machine.ending:
                 self._pump()
         finally:
             self._release()
+
+    def wait_ready(self) -> None:
+        """Wait until every worker can take work. No run needs it: what comes early waits in line.
+
+        Raises:
+            PoolBroken: no worker comes up.
+            PoolClosed: it is closed.
+        """
+        self._check_usable()
+        while self._machine.starting:
+            self._pump()
+        if self._machine.failure is not None:
+            raise self._machine.failure
 
     def attach(self, reports: Reports) -> None:
         """Say what happens from now on to ``reports``, the one run that uses the pool.
@@ -145,9 +158,7 @@ class Pool:
             PoolClosed: it is closed.
             RuntimeError: another run uses it; or the wrong thread or process does.
         """
-        self._check_owner()
-        if not self._release.alive:
-            raise PoolClosed
+        self._check_usable()
         if self._inbox.reports is not None:
             raise RuntimeError("this pool is running a flow; a second one needs a pool of its own")
         self._inbox.reports = reports
@@ -419,6 +430,11 @@ class Pool:
         except OSError:
             log.exception("worker %d could not be started", worker)
             self._do(self._machine.exited(worker, None, 0, monotonic()))
+
+    def _check_usable(self) -> None:
+        self._check_owner()
+        if not self._release.alive:
+            raise PoolClosed
 
     def _check_owner(self) -> None:
         if self._owner[0] != os.getpid():

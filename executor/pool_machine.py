@@ -168,6 +168,10 @@ class PoolMachine:
         known = self._workers.get(worker)
         return WorkerState.EXITED if known is None else known.state
 
+    def load_of(self, worker: int) -> Load:
+        """How busy a live worker is, as placement sees it."""
+        return self._workers[worker].load
+
     def started(self, worker: int, pid: int) -> None:
         """The worker's process exists."""
         if worker in self._workers:
@@ -232,9 +236,14 @@ class PoolMachine:
         return actions
 
     @property
-    def draining(self) -> bool:
-        """Whether some worker was told to finish and has not."""
-        return any(worker.state is _S.DRAINING for worker in self._workers.values())
+    def starting(self) -> bool:
+        """Whether some worker may still become ready."""
+        return any(worker.state is _S.STARTING for worker in self._workers.values())
+
+    @property
+    def ending(self) -> bool:
+        """Whether some worker was told to end and has not."""
+        return any(worker.state in (_S.DRAINING, _S.KILLED) for worker in self._workers.values())
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -295,7 +304,9 @@ class PoolMachine:
         lease = self._leases.get(key)
         if lease is None:
             return None, []
-        self._cancels.setdefault(key, now + self.grace_s)
+        if not lease.cancelled:
+            lease.cancelled = True
+            self._cancels[key] = now + self.grace_s
         return lease.worker, []
 
     def release(self, run: RunId) -> list[int]:
@@ -390,7 +401,8 @@ class PoolMachine:
         actions: list[Action] = []
         for key, lease in worker.leases.items():
             del self._leases[key]
-            if self._cancels.pop(key, None) is not None:
+            self._cancels.pop(key, None)
+            if lease.cancelled:
                 actions.append(ReportCancelled(key))
             else:
                 charged = lease.number == current

@@ -59,6 +59,7 @@ def main(channel: socket.socket, packet: bytes) -> None:
     zygote = Zygote(channel, setup)
     # A worker must not run on top of the zygote's frames, whose clean-up is not its own.
     born = zygote.serve()
+    channel.close()
     if born is not None:
         worker.run(born, setup.endpoint)
 
@@ -132,7 +133,6 @@ class Zygote:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != self._pid:  # it died before we asked to die with it
             os._exit(1)
-        self._channel.close()
         for descriptor in self._children:
             os.close(descriptor)
         if self._parent is not None:

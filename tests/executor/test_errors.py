@@ -1,0 +1,63 @@
+"""Errors about workers: whole after a pickle round trip, and sentences that say what happened (P8)."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+
+import pytest
+
+from executor.errors import PoolBroken, PoolClosed, WorkerCrashed, describe_status
+
+ERRORS = [
+    WorkerCrashed("fit", 3, 0, 4711, -9, True),
+    PoolBroken((1, None, -11)),
+    PoolClosed(),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_errors_cross_processes_whole(error: Exception) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert (copy.args, vars(copy), str(copy)) == (error.args, vars(error), str(error))
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (None, "how is not known"),
+        (0, "exited with status 0"),
+        (3, "exited with status 3"),
+        (-9, "killed by SIGKILL (which we did not send: often the kernel does when memory runs out)"),
+        (-11, "killed by SIGSEGV (invalid memory access)"),
+        (-15, "killed by SIGTERM"),
+        (-40, "killed by signal 40"),
+    ],
+)
+def test_an_exit_status_is_told_as_a_sentence(status: int | None, told: str) -> None:
+    assert told in describe_status(status)
+
+
+@pytest.mark.parametrize("status", [None, 0, 7, *(-number for number in signal.Signals), -40])
+@pytest.mark.parametrize("charged", [True, False])
+def test_a_crash_names_node_run_attempt_pid_and_who_is_to_blame(
+    status: int | None, charged: bool
+) -> None:
+    text = str(WorkerCrashed("fit", 3, 1, 4711, status, charged))
+    assert text.startswith("node 'fit', run 3, attempt 1: its worker (pid 4711) ")
+    assert describe_status(status) in text
+    assert ("while it ran this body" in text) is charged
+    assert ("not to blame" in text) is not charged
+
+
+def test_a_crash_without_a_pid_says_that_no_worker_came_up() -> None:
+    assert "no worker could be started; the last one exited with status 1" in str(
+        WorkerCrashed("fit", 0, 0, 0, 1, False)
+    )
+
+
+def test_a_broken_pool_says_how_often_and_how_workers_ended() -> None:
+    text = str(PoolBroken((1, 1, -11)))
+    assert "3 workers in a row" in text
+    assert "SIGSEGV" in text

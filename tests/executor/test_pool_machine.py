@@ -1,0 +1,475 @@
+"""The pool's decisions: life cycles, leases, blame, deadlines (FAULTS F1, F3, F9, F33, P7, P9)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from executor.host import Code, Invocation, WorkerLoss
+from executor.pool_machine import (
+    FAILED_STARTS_LIMIT,
+    START_S,
+    TRANSITIONS,
+    Action,
+    Assign,
+    DrainWorker,
+    KillWorker,
+    PoolMachine,
+    ReportCancelled,
+    ReportLost,
+    SpawnWorker,
+    WorkerEvent,
+    WorkerState,
+)
+from protocol.messages import UNLIMITED, AttemptKey, Digest, NodeId, RunId
+
+RUN = RunId(1)
+
+
+def key(number: int) -> AttemptKey:
+    return AttemptKey(RUN, NodeId(number), 0)
+
+
+def invocation(
+    number: int, code: bytes = b"long", *, credit: int = UNLIMITED, pinned: bool = False
+) -> Invocation:
+    return Invocation(key(number), Code(Digest(code), b""), [], credit=credit, pinned=pinned)
+
+
+def ready_pool(size: int, **options: float) -> PoolMachine:
+    machine = PoolMachine(size, **options)
+    for action in machine.start(0.0):
+        assert isinstance(action, SpawnWorker)
+        machine.started(action.worker, 100 + action.worker)
+        machine.greeted(action.worker)
+    return machine
+
+
+def assigned(actions: Sequence[Action]) -> list[tuple[int, int]]:
+    """Who got what: (worker, node)."""
+    return [
+        (action.worker, action.invocation.key.node) for action in actions if isinstance(action, Assign)
+    ]
+
+
+# -- the life of a worker --------------------------------------------------------------------------
+
+LEGAL = {
+    (WorkerState.STARTING, WorkerEvent.HELLO),
+    (WorkerState.STARTING, WorkerEvent.KILL),
+    (WorkerState.STARTING, WorkerEvent.EXIT),
+    (WorkerState.READY, WorkerEvent.DRAIN),
+    (WorkerState.READY, WorkerEvent.KILL),
+    (WorkerState.READY, WorkerEvent.EXIT),
+    (WorkerState.DRAINING, WorkerEvent.KILL),
+    (WorkerState.DRAINING, WorkerEvent.EXIT),
+    (WorkerState.KILLED, WorkerEvent.HELLO),
+    (WorkerState.KILLED, WorkerEvent.KILL),
+    (WorkerState.KILLED, WorkerEvent.EXIT),
+}
+
+
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(WorkerState, WorkerEvent)))
+def test_every_pair_of_state_and_event_is_either_legal_or_not_in_the_table(
+    state: WorkerState, event: WorkerEvent
+) -> None:
+    assert ((state, event) in TRANSITIONS) is ((state, event) in LEGAL)
+
+
+def test_every_state_but_the_last_leads_to_the_end_and_nothing_leads_back() -> None:
+    order = list(WorkerState)
+    for (before, event), after in TRANSITIONS.items():
+        assert order.index(after) >= order.index(before)
+        assert event is not WorkerEvent.EXIT or after is WorkerState.EXITED
+
+
+def test_a_pool_spawns_its_size_and_starting_again_changes_nothing() -> None:
+    machine = PoolMachine(3)
+    assert machine.start(0.0) == [SpawnWorker(1), SpawnWorker(2), SpawnWorker(3)]
+    assert machine.start(1.0) == []
+
+
+def test_a_lost_worker_is_replaced_by_one_with_another_name_f1() -> None:
+    machine = ready_pool(2)
+    assert machine.exited(1, -9, 0, 0.0) == [SpawnWorker(3)]
+    machine.check()
+
+
+def test_an_exit_that_is_told_twice_counts_once() -> None:
+    machine = ready_pool(1)
+    assert machine.exited(1, 0, 0, 0.0)
+    assert machine.exited(1, 0, 0, 0.0) == []
+
+
+def test_three_failed_starts_in_a_row_break_the_pool_and_nothing_waits_on_f9_p7() -> None:
+    machine = PoolMachine(2)
+    machine.start(0.0)
+    assert machine.invoke(invocation(1)) == []
+    for worker in range(1, FAILED_STARTS_LIMIT):
+        machine.exited(worker, worker, 0, 0.0)
+        machine.check()
+        assert machine.is_in_line(key(1))
+    actions = machine.exited(FAILED_STARTS_LIMIT, FAILED_STARTS_LIMIT, 0, 0.0)
+    machine.check()
+    assert machine.failure is not None
+    assert machine.failure.statuses == (1, 2, 3)
+    assert actions == [ReportLost(key(1), WorkerLoss(4, 0, 3, charged=False))]
+    assert machine.invoke(invocation(2)) == [ReportLost(key(2), WorkerLoss(4, 0, 3, charged=False))]
+
+
+def test_a_worker_that_comes_up_ends_the_row_of_failed_starts() -> None:
+    machine = PoolMachine(1)
+    machine.start(0.0)
+    for worker in range(1, 3 * FAILED_STARTS_LIMIT, 2):
+        machine.exited(worker, 1, 0, 0.0)
+        machine.greeted(worker + 1)
+        machine.exited(worker + 1, 1, 0, 0.0)
+    assert machine.failure is None
+
+
+def test_a_worker_that_never_says_hello_is_killed_and_counts_as_a_failed_start_p7() -> None:
+    machine = PoolMachine(1)
+    machine.start(0.0)
+    assert machine.next_deadline() == START_S
+    assert machine.expire(START_S - 1) == []
+    assert machine.expire(START_S) == [KillWorker(1)]
+    assert machine.expire(START_S) == []
+    assert machine.exited(1, -9, 0, START_S) == [SpawnWorker(2)]
+
+
+def test_the_end_of_the_zygote_is_the_end_of_all_workers_and_charged_to_none_f33() -> None:
+    machine = ready_pool(2)
+    machine.invoke(invocation(1))
+    actions = machine.zygote_ended(-9, 0.0)
+    assert actions == [
+        ReportLost(key(1), WorkerLoss(1, 101, None, charged=False)),
+        SpawnWorker(3),
+        SpawnWorker(4),
+    ]
+    machine.check()
+
+
+def test_a_zygote_that_does_not_come_up_counts_once_however_many_workers_it_was_to_have() -> None:
+    machine = PoolMachine(8)
+    machine.start(0.0)
+    for _ in range(FAILED_STARTS_LIMIT - 1):
+        assert len(machine.zygote_ended(1, 0.0)) == 8
+    assert machine.zygote_ended(1, 0.0) == []
+    assert machine.failure is not None
+
+
+def test_stopping_drains_who_is_ready_cancels_who_waits_and_kills_after_the_grace() -> None:
+    machine = ready_pool(1, grace_s=2.0)
+    machine.invoke(invocation(1))
+    machine.invoke(invocation(2))
+    assert machine.stop(10.0) == [ReportCancelled(key(2)), DrainWorker(1)]
+    assert machine.next_deadline() == 12.0
+    assert machine.expire(12.0) == [KillWorker(1)]
+    assert machine.ending
+    assert machine.exited(1, -9, 1, 12.0) == [ReportLost(key(1), WorkerLoss(1, 101, None, charged=True))]
+
+
+# -- leases and the line ---------------------------------------------------------------------------
+
+
+def test_an_attempt_waits_for_the_first_worker_that_is_ready() -> None:
+    machine = PoolMachine(2)
+    machine.start(0.0)
+    assert machine.invoke(invocation(1)) == []
+    assert machine.is_in_line(key(1))
+    assert assigned(machine.greeted(2)) == [(2, 1)]
+    machine.check()
+
+
+def test_long_bodies_go_one_to_a_worker_and_the_rest_waits_in_order() -> None:
+    machine = ready_pool(2)
+    actions = [action for number in range(1, 6) for action in machine.invoke(invocation(number))]
+    assert assigned(actions) == [(1, 1), (2, 2)]
+    assert assigned(machine.ended(key(2), 1.0)) == [(2, 3)]
+    assert assigned(machine.ended(key(1), 1.0)) == [(1, 4)]
+
+
+def test_tiny_bodies_are_sent_ahead_once_they_are_known() -> None:
+    machine = ready_pool(1)
+    assert assigned(machine.invoke(invocation(0, b"tiny"))) == [(1, 0)]
+    assert machine.invoke(invocation(1, b"tiny")) == []
+    assert assigned(machine.ended(key(0), 0.00001)) == [(1, 1)]
+    sent = [action for number in range(2, 200) for action in machine.invoke(invocation(number, b"tiny"))]
+    assert len(sent) == 63
+    machine.check()
+
+
+def test_nothing_is_sent_behind_a_long_body_even_if_it_is_tiny_itself() -> None:
+    machine = ready_pool(1)
+    machine.invoke(invocation(0, b"tiny"))
+    machine.ended(key(0), 0.00001)
+    machine.invoke(invocation(1, b"long"))
+    assert machine.invoke(invocation(2, b"tiny")) == []
+
+
+def test_a_body_that_waits_for_a_chunk_gives_its_place_up() -> None:
+    machine = ready_pool(1)
+    machine.invoke(invocation(1))
+    machine.invoke(invocation(2))
+    lease = machine.lease(key(1))
+    assert lease is not None
+    assert lease.waits(0, 0)
+    assert assigned(machine.assign_line()) == [(1, 2)]
+    machine.check()
+
+
+def test_a_wait_for_what_is_already_on_its_way_is_void() -> None:
+    machine = ready_pool(1)
+    machine.invoke(invocation(1))
+    lease = machine.lease(key(1))
+    assert lease is not None
+    lease.deliver(0, 2)
+    assert not lease.waits(0, 1)
+    assert lease.waits(0, 2)
+    lease.end_stream(1)
+    assert machine.load_of(1).suspended == 1  # it waits on the other port
+    lease.deliver(0, 3)
+    assert machine.load_of(1).suspended == 0
+    assert not lease.waits(1, 0)
+    machine.check()
+
+
+def test_a_generator_at_its_gate_gives_its_place_up_until_it_may_produce() -> None:
+    machine = ready_pool(1)
+    machine.invoke(invocation(1, credit=2))
+    lease = machine.lease(key(1))
+    assert lease is not None
+    assert not lease.emits(1)
+    assert lease.emits(2)
+    lease.produce(3)
+    assert not lease.suspended
+    machine.check()
+
+
+def test_a_cancel_thrown_at_a_generator_at_the_gate_makes_it_go_on_until_it_answers() -> None:
+    machine = ready_pool(1)
+    machine.invoke(invocation(1, credit=1))
+    lease = machine.lease(key(1))
+    assert lease is not None
+    assert lease.emits(1)
+    lease.throw_cancel()
+    assert not lease.suspended
+    assert not lease.emits(2)  # it declined; the answer follows
+    assert lease.answers_cancel(1)
+    machine.check()
+
+
+def test_pinned_attempts_of_a_node_go_to_one_worker_however_busy_it_is() -> None:
+    machine = ready_pool(2)
+    assert assigned(machine.invoke(invocation(1, pinned=True))) == [(1, 1)]
+    machine.ended(key(1), 1.0)
+    machine.invoke(invocation(2))
+    machine.invoke(invocation(3))
+    machine.invoke(invocation(4))
+    second = Invocation(AttemptKey(RUN, NodeId(1), 1), Code(Digest(b"long"), b""), [], pinned=True)
+    assert assigned(machine.invoke(second)) == [(1, 1)]
+    assert machine.release(RUN) == [1]
+    assert machine.release(RUN) == []
+
+
+def test_only_the_attempt_that_was_stepped_is_charged_with_the_crash_p9() -> None:
+    machine = ready_pool(1)
+    machine.invoke(invocation(0, b"tiny"))
+    machine.ended(key(0), 0.00001)
+    for number in (1, 2, 3):
+        machine.invoke(invocation(number, b"tiny"))
+    losses = [action for action in machine.exited(1, -11, 3, 0.0) if isinstance(action, ReportLost)]
+    assert [(action.key.node, action.loss.charged) for action in losses] == [
+        (1, False),
+        (2, True),
+        (3, False),
+    ]
+    assert {(action.loss.pid, action.loss.status) for action in losses} == {(101, -11)}
+
+
+def test_what_another_worker_says_of_an_attempt_is_dropped_f21() -> None:
+    machine = ready_pool(2)
+    machine.invoke(invocation(1))
+    assert machine.leased_to(1, key(1)) is machine.lease(key(1))
+    assert machine.leased_to(2, key(1)) is None
+    machine.ended(key(1), 1.0)
+    assert machine.leased_to(1, key(1)) is None
+    assert machine.dropped == 2
+
+
+# -- giving up -------------------------------------------------------------------------------------
+
+
+def test_what_waits_in_line_is_cancelled_at_once() -> None:
+    machine = PoolMachine(1)
+    machine.start(0.0)
+    machine.invoke(invocation(1))
+    assert machine.cancel(key(1), 0.0) == (None, [ReportCancelled(key(1))])
+    assert machine.cancel(key(1), 0.0) == (None, [])
+
+
+def test_a_worker_that_does_not_answer_a_cancel_in_time_is_killed_and_the_attempt_is_cancelled() -> None:
+    machine = ready_pool(1, grace_s=3.0)
+    machine.invoke(invocation(1))
+    assert machine.cancel(key(1), 10.0) == (1, [])
+    assert machine.cancel(key(1), 11.0) == (1, [])  # asking again gains no time
+    assert machine.next_deadline() == 13.0
+    assert machine.expire(12.9) == []
+    assert machine.expire(13.0) == [KillWorker(1)]
+    assert machine.next_deadline() == math.inf
+    actions = machine.exited(1, -9, 1, 13.1)
+    assert actions == [ReportCancelled(key(1)), SpawnWorker(2)]
+    machine.check()
+
+
+def test_an_answer_in_time_ends_the_matter() -> None:
+    machine = ready_pool(1)
+    machine.invoke(invocation(1))
+    machine.cancel(key(1), 0.0)
+    machine.ended(key(1), None)
+    assert machine.next_deadline() == math.inf
+    assert machine.expire(1e9) == []
+
+
+# -- everything at once ----------------------------------------------------------------------------
+
+
+class PoolRules(RuleBasedStateMachine):
+    """Any events in any order: no attempt ends twice, and at teardown each one ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.machine = PoolMachine(3, grace_s=1.0)
+        self.now = 0.0
+        self.starting: list[int] = []
+        self.ready: list[int] = []
+        self.doomed: list[int] = []
+        self.open: set[AttemptKey] = set()
+        self.at: dict[AttemptKey, int] = {}
+        self.numbers = itertools.count()
+        self.apply(self.machine.start(self.now))
+
+    def apply(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case SpawnWorker(worker):
+                    self.starting.append(worker)
+                case Assign(worker, given):
+                    assert worker in self.ready
+                    assert given.key in self.open
+                    assert given.key not in self.at
+                    self.at[given.key] = worker
+                case KillWorker(worker):
+                    self.doomed.append(worker)
+                case ReportLost(ended, _) | ReportCancelled(ended):
+                    self.open.remove(ended)
+                    self.at.pop(ended, None)
+                case DrainWorker(worker):
+                    assert worker in self.ready
+
+    def end(self, ended: AttemptKey, seconds: float | None) -> None:
+        self.open.remove(ended)
+        del self.at[ended]
+        self.apply(self.machine.ended(ended, seconds))
+
+    def exit(self, worker: int, status: int, current: int = 0) -> None:
+        for known in (self.starting, self.ready, self.doomed):
+            if worker in known:
+                known.remove(worker)
+        self.apply(self.machine.exited(worker, status, current, self.now))
+
+    @rule(code=st.sampled_from([b"tiny", b"long"]), credit=st.integers(0, 3), pinned=st.booleans())
+    def invoke(self, code: bytes, credit: int, pinned: bool) -> None:
+        given = invocation(next(self.numbers), code, credit=credit, pinned=pinned)
+        self.open.add(given.key)
+        self.apply(self.machine.invoke(given))
+
+    @precondition(lambda self: self.starting)
+    @rule()
+    def greet(self) -> None:
+        worker = self.starting.pop(0)
+        self.ready.append(worker)
+        self.machine.started(worker, 1000 + worker)
+        self.apply(self.machine.greeted(worker))
+
+    @precondition(lambda self: self.starting or self.ready)
+    @rule(data=st.data(), current=st.integers(0, 5))
+    def lose(self, data: st.DataObject, current: int) -> None:
+        self.exit(data.draw(st.sampled_from(self.starting + self.ready)), -9, current)
+
+    @precondition(lambda self: self.at)
+    @rule(data=st.data(), seconds=st.sampled_from([0.00001, 1.0]))
+    def complete(self, data: st.DataObject, seconds: float) -> None:
+        self.end(data.draw(st.sampled_from(list(self.at))), seconds)
+
+    @precondition(lambda self: self.at)
+    @rule(data=st.data(), port=st.integers(0, 1), number=st.integers(0, 3), what=st.integers(0, 6))
+    def talk(self, data: st.DataObject, port: int, number: int, what: int) -> None:
+        lease = self.machine.lease(data.draw(st.sampled_from(list(self.at))))
+        assert lease is not None
+        sayings: list[Callable[[], bool | None]] = [
+            lambda: lease.waits(port, number),
+            lambda: lease.emits(number),
+            lambda: lease.deliver(port, number),
+            lambda: lease.end_stream(port),
+            lambda: lease.produce(number),
+            lease.throw_cancel,
+            lambda: lease.answers_cancel(0),
+        ]
+        if sayings[what]():
+            self.apply(self.machine.assign_line())
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        given = data.draw(st.sampled_from(sorted(self.open, key=lambda each: each.node)))
+        worker, actions = self.machine.cancel(given, self.now)
+        assert worker == self.at.get(given)
+        self.apply(actions)
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, START_S]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.apply(self.machine.expire(self.now))
+        assert self.machine.next_deadline() > self.now
+
+    @rule()
+    def lose_zygote(self) -> None:
+        for known in (self.starting, self.ready, self.doomed):
+            known.clear()
+        self.apply(self.machine.zygote_ended(-9, self.now))
+
+    @precondition(lambda self: self.doomed)
+    @rule()
+    def die(self) -> None:
+        self.exit(self.doomed[0], -9)
+
+    @invariant()
+    def holds(self) -> None:
+        self.machine.check()
+        assert set(self.machine.attempts()) == self.open
+
+    def teardown(self) -> None:
+        """What is left ends, if workers come up and bodies end."""
+        for _ in range(1_000):
+            if not self.open:
+                return
+            if self.doomed:
+                self.die()
+            elif self.starting:
+                self.greet()
+            elif self.at:
+                self.end(next(iter(self.at)), 0.1)
+            else:
+                break
+        assert not self.open, "an attempt waits for ever"
+
+
+PoolRules.TestCase.settings = settings(stateful_step_count=40)
+TestPoolRules = PoolRules.TestCase
