@@ -7,7 +7,7 @@ from hmac import compare_digest
 
 from executor.host import Input, Invocation
 from executor.page import CURRENT, Page
-from protocol.framing import coordinator_session
+from protocol.framing import Parts, ProtocolError, coordinator_session
 from protocol.messages import (
     PROTOCOL_VERSION,
     AttemptKey,
@@ -83,3 +83,13 @@ class Peer:
 
     def close(self) -> None:
         self._page.close()
+
+
+def read_hello(parts: Parts) -> Hello | None:
+    """The Hello that a connection begins with, if that is what it does."""
+    try:
+        envelope = coordinator_session().read(parts)
+    except ProtocolError:
+        return None
+    first = envelope.messages[0] if envelope is not None and envelope.messages else None
+    return first if isinstance(first, Hello) else None

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ from executor.errors import PoolBroken, PoolClosed
 from executor.host import Invocation, Reports
 from executor.inbox import Inbox
 from executor.orders import Exited, NotStarted, Started, ZygoteReport
-from executor.peer import Peer
+from executor.peer import Peer, read_hello
 from executor.pool_machine import (
     Action,
     Assign,
@@ -40,15 +39,15 @@ from executor.pool_machine import (
     SpawnWorker,
     WorkerState,
 )
-from executor.resources import Resources, Source
-from protocol.framing import ProtocolError, coordinator_session
+from executor.resources import Resources, Source, pollable
+from executor.sizing import checked_size, usable_cores
+from protocol.framing import ProtocolError
 from protocol.messages import (
     AttemptKey,
     Cancel,
     Drain,
     EndStream,
     FromCoordinator,
-    Hello,
     Produce,
     Release,
     RunId,
@@ -57,6 +56,8 @@ from protocol.messages import (
 )
 from protocol.transport import Received
 from protocol.values import Value
+
+__all__ = ["Pool", "usable_cores"]
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +71,6 @@ STATUS_S: Final = 1.0
 """How long after a death the zygote may take to say how it came."""
 
 
-def usable_cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
 class Pool:
     """``workers`` processes (default: one per usable processor), for any number of runs in turn.
 
@@ -85,17 +81,18 @@ class Pool:
 
     Raises:
         ValueError: the number of workers is not a positive one.
+        OSError: the system refuses processes, files or descriptors.
         RuntimeError: this system is not Linux; or, later, the pool is used by another thread or after a
             fork, or for two runs at once.
     """
 
     def __init__(self, workers: int | None = None, *, grace_s: float = 5.0) -> None:
-        self.workers = _checked_size(workers)
+        self.workers = checked_size(workers)
         self._owner = (os.getpid(), threading.get_ident())
         self._machine = PoolMachine(self.workers, grace_s=grace_s)
         self._inbox = Inbox(self._machine)
         # Given back also if the pool is merely forgotten, and at the interpreter's exit.
-        self._resources = Resources(max(1, usable_cores() // self.workers))
+        self._resources = Resources(self.workers, max(1, usable_cores() // self.workers))
         self._release = weakref.finalize(self, self._resources.release)
         self._listener = self._resources.listener
         self._peers = self._resources.peers
@@ -284,12 +281,12 @@ class Pool:
     def _pump(self) -> None:
         """Wait for the next thing to happen, and deal with it."""
         poller = zmq.Poller()
-        sources = {_pollable(source): source for source in self.sockets()}
-        for pollable in sources:
-            poller.register(pollable, zmq.POLLIN)
+        sources = {pollable(source): source for source in self.sockets()}
+        for each in sources:
+            poller.register(each, zmq.POLLIN)
         timeout_s = max(0.0, min(self.next_deadline() - monotonic(), STATUS_S))
-        for pollable, _ in poller.poll(int(timeout_s * 1000) + 1):
-            self.on_readable(sources[pollable], monotonic())
+        for each, _ in poller.poll(int(timeout_s * 1000) + 1):
+            self.on_readable(sources[each], monotonic())
         self.on_deadline(monotonic())
         self.flush()
 
@@ -307,7 +304,7 @@ class Pool:
 
     def _greet(self, received: Received) -> None:
         """Take the first envelope of a connection: a Hello that proves whom we have started."""
-        hello = _hello(received)
+        hello = read_hello(received.parts)
         peer = None if hello is None else self._peers.get(hello.worker)
         if hello is None or peer is None or not peer.proves(hello, received.pid):
             self.strangers += 1
@@ -441,34 +438,3 @@ class Pool:
             raise RuntimeError("a pool does not survive a fork; make one in the new process")
         if self._owner[1] != threading.get_ident():
             raise RuntimeError("a pool belongs to the thread that made it; make one in this thread")
-
-
-def _checked_size(workers: int | None) -> int:
-    if sys.platform != "linux":
-        raise RuntimeError("worker processes need Linux; elsewhere run flows with workers=0")
-    if workers is None:
-        return usable_cores()
-    if not _is_integer(workers) or workers < 1:
-        raise ValueError(
-            f"a pool needs a positive number of workers, not {workers!r}; "
-            "without any, run the flow with workers=0 and no pool"
-        )
-    return workers
-
-
-def _is_integer(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool)
-
-
-def _hello(received: Received) -> Hello | None:
-    try:
-        envelope = coordinator_session().read(received.parts)
-    except ProtocolError:
-        return None
-    first = envelope.messages[0] if envelope is not None and envelope.messages else None
-    return first if isinstance(first, Hello) else None
-
-
-def _pollable(source: Source) -> zmq.Socket[bytes] | int:
-    # What zmq.Poller gives back for a source.
-    return source if isinstance(source, int | zmq.Socket) else int(source.fileno())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 from contextlib import suppress
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
 import zmq
 
@@ -20,10 +22,20 @@ Source: TypeAlias = Any
 """What a pool's owner polls for reading: a ZeroMQ socket, a socket or a descriptor."""
 
 
+_DESCRIPTORS_PER_WORKER: Final = 3  # its connection, its pidfd, its page
+_DESCRIPTORS_SPARE: Final = 64
+
+
 class Resources:
     """Processes, sockets, descriptors and files. Knows no pool, so it can outlive one to clean up."""
 
-    def __init__(self, threads_per_worker: int) -> None:
+    def __init__(self, workers: int, threads_per_worker: int) -> None:
+        """Make all that ``workers`` need but the workers themselves; waits for nothing.
+
+        Raises:
+            OSError: the system refused, or would not let this process have descriptors enough.
+        """
+        _reserve_descriptors(workers)
         self._pid = os.getpid()
         self._threads_per_worker = threads_per_worker
         self.peers: dict[int, Peer] = {}  # by worker
@@ -109,3 +121,22 @@ class Resources:
         self.listener.close()
         self._context.term()
         self._directory.remove()
+
+
+def pollable(source: Source) -> zmq.Socket[bytes] | int:
+    """What ``zmq.Poller`` gives back for a source."""
+    return source if isinstance(source, int | zmq.Socket) else int(source.fileno())
+
+
+def _reserve_descriptors(workers: int) -> None:
+    """See to it that the workers' descriptors fit: libzmq aborts the process where they do not (F14)."""
+    held = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    needed = held + workers * _DESCRIPTORS_PER_WORKER + _DESCRIPTORS_SPARE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise OSError(
+            f"{workers} workers need up to {needed} open files here, and {hard} are allowed; "
+            "use fewer workers, or raise the limit (ulimit -Hn)"
+        )
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

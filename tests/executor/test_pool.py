@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -468,6 +469,14 @@ def test_when_the_owners_process_is_killed_workers_children_and_files_go_f10_p5(
 def test_a_pool_needs_a_positive_number_of_workers(workers: Any) -> None:
     with pytest.raises(ValueError, match="positive number of workers"):
         Pool(workers)
+
+
+def test_more_workers_than_descriptors_are_refused_before_anything_starts_f14(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 200))
+    with pytest.raises(OSError, match="use fewer workers, or raise the limit"):
+        Pool(100)
 
 
 def test_elsewhere_than_on_linux_a_pool_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
