@@ -29,6 +29,7 @@ from orchestrator.event_loop.instrumentation import installed, observed_step
 from orchestrator.event_loop.outcomes import (
     STOPPING,
     Exited,
+    TaskCancelled,
     TaskState,
     abandon,
     require_coroutine,
@@ -260,6 +261,10 @@ class EventLoop:
                 del self._tasks[task.coroutine]
                 task.end(TaskState.FINISHED, stop.value, None)
                 continue
+            except TaskCancelled as error:
+                del self._tasks[task.coroutine]
+                task.end(TaskState.CANCELLED, None, error.with_traceback(None))  # no news to anybody
+                continue
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is how the task ended
                 self._failed(task, error)
                 continue
@@ -273,9 +278,10 @@ class EventLoop:
     def _failed(self, task: Task, error: BaseException) -> None:
         """A task ended by ``error``; one that asks the process to stop ends the run at once."""
         del self._tasks[task.coroutine]
-        task.fail(error)
-        is_orderly = self._interruption is not None and error is self._interruption.error
-        if isinstance(error, STOPPING) and not is_orderly:
+        task.end(TaskState.ERROR, None, error.with_traceback(task.own_traceback(error)))
+        if isinstance(error, STOPPING) and (
+            self._interruption is None or error is not self._interruption.error
+        ):
             raise error
 
     def _call(self, callback: Callable[[], object]) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from itertools import count
 from threading import get_ident
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from orchestrator.event_loop.commands import Command, perform
@@ -106,7 +107,10 @@ class TaskHandle(Generic[T]):
                 msg = f"{self!r} joins itself and so would never return; join it from another task"
                 raise RuntimeError(msg)
             await self.wait_ended()
-        return self.outcome()
+        if self.exception is not None:
+            raise self._own_exception(self.exception)
+        value: T = self._result
+        return value
 
     def cancel(self) -> Cancellation[T]:
         """Have TaskCancelled thrown into the task at its await. Acts when called; see Cancellation.
@@ -114,8 +118,8 @@ class TaskHandle(Generic[T]):
         A cancel that has yet to be thrown absorbs further ones. A task that cancels itself is
         thrown into at its next await.
         """
-        loop = self.loop
         if self.state is _LIVING:
+            loop = self.loop
             if loop.thread_id == get_ident() and loop.current is not self:
                 self._throw_cancelled()
             else:
@@ -135,10 +139,8 @@ class TaskHandle(Generic[T]):
         if self.state is _LIVING:
             msg = f"{self!r} has no outcome yet; await its join()"
             raise RuntimeError(msg)
-        if self._unheard is not None:
-            self._unheard.exception = None
         if self.exception is not None:
-            raise self.exception
+            raise self._own_exception(self.exception)
         value: T = self._result
         return value
 
@@ -154,8 +156,9 @@ class TaskHandle(Generic[T]):
 
     def interrupt(self, error: BaseException) -> None:
         """Have ``error`` thrown at the task's await, in place of anything that was to be thrown."""
-        if self.wait is not None:
-            self.wait.withdraw(self)
+        wait = self.wait
+        if wait is not None:
+            wait.withdraw(self)
             self.resume()
         self.pending = error
 
@@ -182,17 +185,21 @@ class TaskHandle(Generic[T]):
         elif state is TaskState.ERROR:
             self._unheard = Unheard(self, exception)
 
-    def fail(self, error: BaseException) -> None:
-        """End by an exception."""
-        is_cancelled = isinstance(error, TaskCancelled)
-        # Drop the frames of the loop, which refer to this task and so would keep it; of a cancel, which
-        # is no news to anybody, all frames.
-        traceback = None if is_cancelled else error.__traceback__
+    def own_traceback(self, error: BaseException) -> TracebackType | None:
+        """The traceback without the frames of the loop: they refer to this task, and would keep it."""
+        traceback = error.__traceback__
         code = getattr(self.coroutine, "cr_code", None) or getattr(self.coroutine, "gi_code", None)
         while traceback is not None and traceback.tb_frame.f_code is not code:
             traceback = traceback.tb_next
-        error.__traceback__ = traceback
-        self.end(TaskState.CANCELLED if is_cancelled else TaskState.ERROR, None, error)
+        return traceback
+
+    def _own_exception(self, exception: BaseException) -> BaseException:
+        """What is raised for who asks."""
+        if self._unheard is not None:
+            self._unheard.exception = None
+        if self.state is TaskState.CANCELLED:
+            return TaskCancelled(*exception.args)  # a new one, or it would gather tracebacks
+        return exception
 
     def _throw_cancelled(self) -> None:
         pending = self.pending

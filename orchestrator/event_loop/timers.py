@@ -1,8 +1,9 @@
 """Timers: a heap of deadlines, cancelled in O(1), equal deadlines in the order they were set.
 
 Theory of operation. The heap holds ``(deadline, order)``; what a timer does stands in a dict by its
-order. Cancelling removes it from the dict alone and leaves a dead entry in the heap; when more than
-half of the heap is dead it is rebuilt, so a cancel costs O(1) amortized and memory stays bounded.
+order. Cancelling removes it from the dict alone and leaves a dead entry in the heap; when a timer is
+added and more than half of the heap is dead it is rebuilt, so a cancel costs O(1) amortized and memory
+stays bounded.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import math
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
+from typing import Final
+
+_SPARE: Final = 64  # dead entries that are not worth a rebuild
 
 
 class Timers:
@@ -28,6 +32,9 @@ class Timers:
         """Call ``callback`` once ``deadline`` has come; returns the number that cancels it."""
         if deadline != deadline:  # noqa: PLR0124 - NaN, which no order puts anywhere
             raise ValueError("a deadline must be a number, not NaN")
+        if len(self.heap) > 2 * len(self._live) + _SPARE:
+            self.heap[:] = [entry for entry in self.heap if entry[1] in self._live]
+            heapify(self.heap)
         order = next(self._orders)
         heappush(self.heap, (deadline, order))
         self._live[order] = callback
@@ -36,9 +43,6 @@ class Timers:
     def discard(self, order: int) -> None:
         """Cancel a timer; one that has fired or was cancelled is ignored."""
         self._live.pop(order, None)
-        if len(self.heap) > 2 * len(self._live) + 64:
-            self.heap[:] = [entry for entry in self.heap if entry[1] in self._live]
-            heapify(self.heap)
 
     def next_deadline(self) -> float:
         """The earliest deadline, inf if there is none."""
