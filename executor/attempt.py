@@ -138,8 +138,7 @@ class Port(StreamPort):
         value = buffer.popleft()
         self.taken += 1
         hub.reports.read(attempt.key, self.index, self.taken)
-        if not buffer:
-            hub.flush()
+        hub.on_take(not buffer)
         return hub.codec.loads(value)
 
     def cancel(self) -> None:

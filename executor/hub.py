@@ -68,9 +68,9 @@ def _nothing(*_: object) -> None:
 class Hub:
     """A host of bodies (``executor.host.Host``); single-threaded.
 
-    ``mark`` is told which attempt is stepped, and None after it. ``flush`` is called when a body has
-    taken the last chunk it had, so that the acknowledgement does not wait until the body, which may
-    now compute for long, comes back. ``on_await`` is given a body's foreign awaitable and the way to
+    ``mark`` is told which attempt is stepped, and None after it. ``on_take`` is called when
+    a body has taken a chunk, with whether that was the last it had: it may now compute for long before
+    it comes back. ``on_await`` is given a body's foreign awaitable and the way to
     resume it; without it, awaiting anything but a stream is an error in the body.
     """
 
@@ -79,12 +79,12 @@ class Hub:
         codec: Codec = PICKLED,
         *,
         mark: Callable[[AttemptKey | None], None] = _nothing,
-        flush: Callable[[], None] = _nothing,
+        on_take: Callable[[bool], None] = _nothing,
         on_await: Callable[[object, Resume], None] | None = None,
     ) -> None:
         self.reports: Reports
         self.codec = codec
-        self.flush = flush
+        self.on_take = on_take
         self._mark = mark
         self._on_await = on_await
         self._attempts: dict[AttemptKey, Attempt] = {}

@@ -25,35 +25,26 @@ import zmq
 from executor.host import Code, Invocation
 from executor.hub import Hub
 from executor.page import CURRENT, Page
+from executor.reporter import Reporter
 from protocol.framing import Envelope, worker_session
 from protocol.messages import (
     PROTOCOL_VERSION,
     AttemptKey,
     Cancel,
-    Cancelled,
-    CancelStream,
-    CancelThrown,
-    Chunk,
-    Completed,
     DefaultInput,
     Define,
     Deliver,
     Digest,
     Drain,
     EndStream,
-    ErrorReport,
-    Failed,
     FromCoordinator,
     Goodbye,
     Hello,
     Invoke,
-    Missing,
     Produce,
-    Read,
     Release,
     StreamInput,
     ThrowCancel,
-    Wait,
     Welcome,
     WireInput,
 )
@@ -118,12 +109,14 @@ class Worker:
         self._session = worker_session()
         self._session.add(hello)
         self._draining = False
+        self._flushed = 0.0
         self._codes: dict[Digest, Code] = {}
         # The coordinator counts the invocations it sends us, and so do we: a number names each.
         self._invoked = 0
         self._numbers: dict[AttemptKey, int] = {}
-        self._hub = Hub(mark=self._mark, flush=self._flush)
-        self._hub.attach(_Reporter(self))
+        self._hub = Hub(mark=self._mark, on_take=self._on_take)
+        self._reporter = Reporter(self._session, self._ended)
+        self._hub.attach(self._reporter)
         self._handlers: dict[type, Callable[[Any, Envelope[FromCoordinator]], None]] = {
             Welcome: self._welcome,
             Define: self._define,
@@ -155,21 +148,24 @@ class Worker:
         self._session.add(Goodbye())
         self._flush()
 
-    def ended(self, key: AttemptKey) -> None:
+    def _ended(self, key: AttemptKey) -> None:
         """An attempt has been reported as ended: its number is free."""
         del self._numbers[key]
-
-    @property
-    def session(self) -> Any:
-        return self._session
 
     def _mark(self, key: AttemptKey | None) -> None:
         self._cells[CURRENT] = 0 if key is None else self._numbers[key]
 
+    def _on_take(self, was_last: bool) -> None:
+        """A body took a chunk and may now compute for long: let its producer hear of it in time."""
+        if was_last or perf_counter() - self._flushed > TURN_S:
+            self._flush()
+
     def _flush(self) -> None:
+        self._reporter.write_held()
         if self._session.has_output:
             for parts in self._session.take():
                 self._connection.send(parts)
+        self._flushed = perf_counter()
 
     def _receive(self, *, wait: bool) -> None:
         """Take every message that is there; ``wait`` for one if there is none."""
@@ -230,53 +226,3 @@ def _input(wire: WireInput, envelope: Envelope[FromCoordinator]) -> Value | Stre
     if isinstance(wire, StreamInput | DefaultInput):
         return wire
     return envelope.value(wire)
-
-
-class _Reporter:
-    """Writes what the hub reports as messages (``executor.host.Reports``)."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._add = worker.session.add
-        self._attach = worker.session.attach
-
-    def chunks(self, key: AttemptKey, first: int, count: int, width: int, values: list[Value]) -> None:
-        self._add(Chunk(key, first, count, width, [self._attach(value) for value in values]))
-
-    def read(self, key: AttemptKey, port: int, upto: int) -> None:
-        self._add(Read(key, port, upto))
-
-    def wait(self, key: AttemptKey, port: int, chunk: int) -> None:
-        self._add(Wait(key, port, chunk))
-
-    def cancel_stream(self, key: AttemptKey, port: int) -> None:
-        self._add(CancelStream(key, port))
-
-    def cancel_thrown(self, key: AttemptKey, merged: int, emitted: int) -> None:
-        self._add(CancelThrown(key, merged, emitted))
-
-    def completed(
-        self,
-        key: AttemptKey,
-        emitted: int,
-        seconds: float,
-        outputs: list[Value],
-        missing: Missing | None,
-    ) -> None:
-        self._worker.ended(key)
-        attached = [self._attach(value) for value in outputs]
-        self._add(Completed(key, emitted, seconds, attached, missing))
-
-    def failed(
-        self, key: AttemptKey, emitted: int, seconds: float, error: ErrorReport, cause: Value | None
-    ) -> None:
-        self._worker.ended(key)
-        attached = None if cause is None else self._attach(cause)
-        self._add(Failed(key, emitted, seconds, error, attached))
-
-    def cancelled(self, key: AttemptKey) -> None:
-        self._worker.ended(key)
-        self._add(Cancelled(key))
-
-    def lost(self, key: AttemptKey, loss: object) -> None:
-        raise AssertionError(f"a hub loses nothing: {key}, {loss}")

@@ -147,14 +147,14 @@ def test_chunks_may_come_before_the_body_begins() -> None:
     assert bench.reports.verbs() == ["read", "completed"]
 
 
-def test_the_last_chunk_taken_is_flushed_before_the_body_computes_on() -> None:
-    flushed: list[int] = []
+def test_a_worker_hears_of_each_chunk_taken_before_the_body_computes_on() -> None:
+    taken: list[tuple[int, bool]] = []
     bench = Bench()
-    bench.hub.flush = lambda: flushed.append(len(bench.reports.seen))
+    bench.hub.on_take = lambda was_last: taken.append((len(bench.reports.seen), was_last))
     bench.invoke(total, STREAM)
     bench.hub.deliver(KEY, 0, 0, values(1, 2, 3))
     bench.run()
-    assert flushed == [4]  # wait, then three reads
+    assert taken == [(2, False), (3, False), (4, True)]  # a wait, then three reads
 
 
 def test_only_one_body_is_marked_as_stepped_and_none_between() -> None:
