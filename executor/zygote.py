@@ -163,6 +163,8 @@ class Zygote:
     def _end(self) -> None:
         for child in self._children.values():
             _kill_group(child.pid)
+            os.kill(child.pid, signal.SIGKILL)  # it may not have made its group yet
+            os.waitpid(child.pid, 0)
         while pids := _own_children():
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
@@ -172,10 +174,13 @@ class Zygote:
 
 
 def _kill_group(leader: int) -> None:
-    with suppress(ProcessLookupError):  # it has not made its group yet: it has no descendants
+    with suppress(ProcessLookupError):  # it has not made its group yet, so it has no descendants
         os.killpg(leader, signal.SIGKILL)
 
 
 def _own_children() -> list[int]:
-    listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    try:
+        listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    except FileNotFoundError:  # a kernel without this list
+        return []
     return [int(pid) for pid in listed.split()]
