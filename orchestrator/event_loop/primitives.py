@@ -59,7 +59,7 @@ async def exit(value: object = None, exception: BaseException | None = None) -> 
     Other tasks are closed where they stand: their ``finally`` blocks run but can't await.
     """
     await perform(Exit(value, exception))
-    raise AssertionError("a loop that was told to end went on")
+    raise AssertionError("a loop that was told to end went on")  # pragma: no cover
 
 
 async def readable(source: Source, deadline: float | None = None) -> bool:

@@ -26,8 +26,8 @@ class Waker:
     def on_event(self, _mask: int) -> None:
         """The poller has returned."""
         try:
-            while self.receiver.recv(4096):
-                pass
+            while True:
+                self.receiver.recv(4096)
         except BlockingIOError:
             pass
 

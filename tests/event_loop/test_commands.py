@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Coroutine, Generator
 from types import coroutine
 from typing import Any
@@ -21,9 +22,11 @@ from orchestrator.event_loop import (
     current_event_loop,
     current_task,
     perform,
+    readable,
     sleep,
     spawn,
 )
+from orchestrator.event_loop.describing import describe_task
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
@@ -358,6 +361,27 @@ def test_every_task_is_described_with_what_it_waits_for_and_where() -> None:
         "await sleep(1)",
     ):
         assert expected in text
+
+
+def test_what_is_waited_for_on_a_descriptor_is_described() -> None:
+    async def main() -> str:
+        left, right = socket.socketpair()
+        with left, right:
+            task = await spawn(readable(left))
+            description = current_event_loop().describe()
+            await task.cancel()
+        return description
+
+    assert "waiting to read <socket.socket fd=" in run(main())
+
+
+def test_a_task_that_has_ended_has_no_stack() -> None:
+    async def main() -> str:
+        task = await spawn(sleep(0))
+        await task.join()
+        return describe_task(task, current_task())
+
+    assert run(main()).endswith("sleep, finished>: ready to run")
 
 
 def test_a_command_describes_itself_by_its_name() -> None:

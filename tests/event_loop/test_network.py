@@ -257,6 +257,7 @@ def test_tls_connections_carry_data_both_ways(certificate: Path) -> None:
                 await client.start_tls(trusting, server_hostname="localhost")
                 return await exchange(client, PAYLOAD)
 
+    assert run(main()) == PAYLOAD
     with Handshakes():
         assert run(main()) == PAYLOAD
     assert told == ["TLSv1.3", "TLSv1.3"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
+from types import coroutine
 from typing import Any
 
 import pytest
@@ -305,10 +306,16 @@ def test_a_loop_runs_again_after_each_kind_of_end() -> None:
     assert loop.run_until_complete(succeed(), join=True) == 1
 
 
+@coroutine
+def old_style() -> Generator[Any, Any, None]:
+    yield
+
+
 def test_a_loop_entered_twice_is_an_error_and_the_first_run_goes_on() -> None:
     async def main() -> str:
-        with pytest.raises(RuntimeError, match="running already"):
-            current_event_loop().run_until_complete(sleep(1))
+        for root in (sleep(1), old_style()):
+            with pytest.raises(RuntimeError, match="running already"):
+                current_event_loop().run_until_complete(root)
         return "unharmed"
 
     assert run(main()) == "unharmed"

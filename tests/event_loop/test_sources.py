@@ -205,6 +205,26 @@ def test_sources_without_weak_references_can_be_waited_for(pipe: tuple[int, int]
     assert run(main()) is True
 
 
+def test_the_loop_can_be_told_that_a_source_is_about_to_be_closed(pipe: tuple[int, int]) -> None:
+    class Slotted:
+        __slots__ = ()
+
+        def fileno(self) -> int:
+            return pipe[0]
+
+    source = Slotted()
+
+    async def main() -> None:
+        waiting = await spawn(readable(source))
+        current_event_loop().closing(source)
+        with pytest.raises(OSError, match="was closed while"):
+            await waiting.join()
+
+    loop = EventLoop(VirtualClock())
+    loop.closing(source)  # no run, nobody waits
+    loop.run_until_complete(main(), join=True)
+
+
 # -- bad input -------------------------------------------------------------------------------------
 
 
