@@ -21,6 +21,7 @@ import psutil
 from orchestrator import Flow, Pool, Stream, node
 
 ROUNDS = 3
+FEW_TIMED = 5_000
 FEW = 20_000
 MANY = 200_000
 
@@ -76,9 +77,9 @@ def measured(count: int, window: int) -> tuple[float, int]:
 
 def main() -> None:
     for window in (0, 1, 8, 64):
-        rates = [FEW / measured(FEW, window)[0] for _ in range(ROUNDS)]
+        rates = [FEW_TIMED / measured(FEW_TIMED, window)[0] for _ in range(ROUNDS)]
         print(f"window {window}: {statistics.median(rates):,.0f} chunks/s through two edges")
-    peaks = {count: [measured(count, 1)[1] for _ in range(ROUNDS)] for count in (FEW, MANY)}
+    peaks = {count: [measured(count, 8)[1] for _ in range(ROUNDS)] for count in (FEW, MANY)}
     few, many = (statistics.median(peaks[count]) for count in (FEW, MANY))
     print(f"peak memory at {MANY} / at {FEW} chunks: {many / few:.3f} ({many / 2**20:.0f} MiB)")
 

@@ -166,7 +166,7 @@ class _PlainFunction(Body):
     ) -> None:
         self._iterator = (lambda: function(*args, **kwargs)) if kwargs else (function, args)
 
-    def advance(self, sent: object = None) -> Step:
+    def advance(self, sent: object = None) -> Step:  # noqa: ARG002 - it awaits nothing
         started, self._iterator = self._iterator, None
         try:
             if started is None:
@@ -195,7 +195,7 @@ class _PlainGenerator(Body):
     ) -> None:
         self._iterator = function(*args, **kwargs)
 
-    def advance(self, sent: object = None) -> Step:
+    def advance(self, sent: object = None) -> Step:  # noqa: ARG002 - it awaits nothing
         return self._step(self._iterator.__next__)
 
     def throw(self, error: BaseException) -> Step:

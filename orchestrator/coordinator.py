@@ -15,8 +15,6 @@ from collections.abc import Coroutine, Generator
 from types import coroutine
 from typing import Any, Protocol
 
-from protocol.serialization import dumps
-
 from executor.host import Host, Reports
 from executor.hub import BY_REFERENCE, Hub, Resume
 from orchestrator.event_loop import (
@@ -32,6 +30,7 @@ from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
 from orchestrator.runtime.outcome import Interrupted, TimedOut
 from protocol.messages import RunId
+from protocol.serialization import dumps
 
 _run_ids = itertools.count(1)
 

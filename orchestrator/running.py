@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeAlias, TypedDict, Unpack
 
-from executor.pool import Pool, usable_cores
-from protocol.serialization import SerializationError, dumps
-
 from executor.code import encode_code
+from executor.pool import Pool, usable_cores
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import InvalidFlowError
 from orchestrator.event_loop import EventLoop
@@ -25,6 +23,7 @@ from orchestrator.runtime.outcome import Done, LimitReached
 from orchestrator.runtime.raising import exception_for
 from orchestrator.runtime.results import RunResults
 from orchestrator.spec import FlowSpec, Locals, ParameterSpec
+from protocol.serialization import SerializationError, dumps
 from protocol.values import Local, Value
 
 Observer: TypeAlias = Callable[[FlowMachine], None]

@@ -95,31 +95,39 @@ def test_check_prints_the_graph_and_its_delays(tmp_path: Path) -> None:
         (("run",), GOOD, "Missing argument"),
         (
             ("check", "job.py"),
-            "from orchestrator import Flow, node\n"
-            "@node\ndef step(x): return x\n"
-            "with Flow() as flow:\n    flow.a = step(flow.b)\n    flow.b = step(flow.a)\n",
+            (
+                "from orchestrator import Flow, node\n"
+                "@node\ndef step(x): return x\n"
+                "with Flow() as flow:\n    flow.a = step(flow.b)\n    flow.b = step(flow.a)\n"
+            ),
             "Detected a cycle without default values",
         ),
         (
             ("run", "job.py"),
-            "from orchestrator import Flow, node\n"
-            "@node\ndef step(x): return x\n"
-            "with Flow() as flow:\n    flow.a = step(flow.undefined)\n",
+            (
+                "from orchestrator import Flow, node\n"
+                "@node\ndef step(x): return x\n"
+                "with Flow() as flow:\n    flow.a = step(flow.undefined)\n"
+            ),
             "undefined",
         ),
         (
             ("run", "job.py"),
-            "from orchestrator import Flow, Stream, node\n"
-            "@node\ndef one(): return 1\n"
-            "@node\ndef read(s: Stream): return list(s)\n"
-            "with Flow() as flow:\n    flow.a = one()\n    flow.b = read(flow.a)\n",
+            (
+                "from orchestrator import Flow, Stream, node\n"
+                "@node\ndef one(): return 1\n"
+                "@node\ndef read(s: Stream): return list(s)\n"
+                "with Flow() as flow:\n    flow.a = one()\n    flow.b = read(flow.a)\n"
+            ),
             "'a'",
         ),
         (
             ("run", "job.py"),
-            "import threading\nfrom orchestrator import Flow, node\n"
-            "@node\ndef take(x): return 1\n"
-            "with Flow() as flow:\n    flow.a = take([threading.Lock()])\n",
+            (
+                "import threading\nfrom orchestrator import Flow, node\n"
+                "@node\ndef take(x): return 1\n"
+                "with Flow() as flow:\n    flow.a = take([threading.Lock()])\n"
+            ),
             "[0]",
         ),
     ],

@@ -245,7 +245,7 @@ def test_rule_57_cancelling_an_ended_stream_says_nothing() -> None:
 def test_rule_48_a_handle_is_dead_after_its_run() -> None:
     kept: list[Stream[int]] = []
     bench = Bench()
-    bench.invoke(lambda chunks: kept.append(chunks), STREAM)  # noqa: PLW0108
+    bench.invoke(lambda chunks: kept.append(chunks), STREAM)
     with pytest.raises(RuntimeError, match="run that has ended"):
         next(kept[0])
 

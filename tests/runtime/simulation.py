@@ -12,8 +12,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from protocol.serialization import dumps
-
 from executor.code import encode_code
 from executor.host import Invocation
 from executor.hub import BY_REFERENCE, Codec, Hub
@@ -23,6 +21,7 @@ from orchestrator.graph.limits import stop_limits
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.results import RunResults
 from protocol.messages import AttemptKey, RunId
+from protocol.serialization import dumps
 from protocol.values import Local, Value
 from tests.runtime.checked import CheckedMachine
 
