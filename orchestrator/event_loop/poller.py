@@ -54,6 +54,8 @@ class Poller:
             TypeError: it has no descriptor.
         """
         source = wait.source
+        if is_zmq(source) and not source.closed and zmq_events(source) & wait.direction:
+            return False
         fd = descriptor(source)
         registration = self.registrations.get(fd)
         if registration is None or not registration.serves(source):
@@ -61,8 +63,6 @@ class Poller:
                 ZmqRegistration(self, fd, source) if is_zmq(source) else Registration(self, fd, source)
             )
         if isinstance(registration, ZmqRegistration):
-            if zmq_events(source) & wait.direction:
-                return False
             self._zmq[fd] = registration
         registration.add(task, wait)
         self.registrations[fd] = registration

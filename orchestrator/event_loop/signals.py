@@ -65,6 +65,8 @@ def signals_end_run(
     }
     ours = [number for number, (default, _) in wanted.items() if signal.getsignal(number) is default]
     outer_fd = signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
+    if outer_fd != -1:  # another loop's, which we run inside of: it needs to know of its signals
+        signal.set_wakeup_fd(outer_fd)
     try:
         for number in ours:
             signal.signal(number, wanted[number][1])

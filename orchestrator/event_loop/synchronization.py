@@ -79,6 +79,9 @@ class Lock:
         self._owner: TaskHandle[Any] | None = None
         self._waiters = Waiters()
 
+    def __str__(self) -> str:
+        return f"a lock that {self._owner or 'no task'} holds"
+
     def is_locked(self) -> bool:
         """Whether a task holds it."""
         return self._owner is not None
@@ -96,7 +99,7 @@ class Lock:
         if self._owner is task:
             msg = f"{task!r} holds this lock already; release it first, a Lock is not re-entrant"
             raise RuntimeError(msg)
-        wait = Wait(self._waiters, f"a lock that {self._owner!r} holds")
+        wait = Wait(self._waiters, self)
         try:
             await perform(wait)
         except BaseException:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _numbers = count(1)
-
-
 _LIVING: Final = TaskState.LIVING  # a global is found faster than the attribute of an Enum
 
 
@@ -96,7 +94,8 @@ class TaskHandle(Generic[T]):
     async def join(self) -> T:
         """Wait for the task to end and return its value, or raise what it raised. Repeatable.
 
-        A cancel of the joiner leaves the task alone.
+        A cancel of the joiner leaves the task alone. A joiner that lets the TaskCancelled of the task
+        pass counts as cancelled too.
 
         Raises:
             TaskCancelled: the task was cancelled.
@@ -132,7 +131,7 @@ class TaskHandle(Generic[T]):
             return
         if self._joiners is None:
             self._joiners = Waiters()
-        await perform(Wait(self._joiners, f"the end of {self!r}"))
+        await perform(Wait(self._joiners, self))
 
     def outcome(self) -> T:
         """The value of a task that has ended, or raise what it raised."""

@@ -21,10 +21,10 @@ class Wait(Command):
 
     __slots__ = ("deadline", "is_woken", "waiters", "what")
 
-    def __init__(self, waiters: Waiters, what: str, deadline: float | None = None) -> None:
+    def __init__(self, waiters: Waiters, what: object, deadline: float | None = None) -> None:
         self.result = None
         self.waiters = waiters
-        self.what = what
+        self.what = what  # of which ``str`` says what is waited for, if anybody asks
         self.deadline = deadline  # on the loop's clock
         self.is_woken = False
 

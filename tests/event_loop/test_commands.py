@@ -354,7 +354,7 @@ def test_every_task_is_described_with_what_it_waits_for_and_where() -> None:
         "sleeping until 1.0",
         "waiting for a lock that <task",
         "waiting for an event",
-        "waiting for the end of <task",
+        "waiting for <task",
         ": running",
         ": ready to run",
         "in lock_up",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -193,6 +194,24 @@ def test_rule_82_a_handler_of_the_application_is_left_alone(number: int) -> None
         assert received == [number]
     finally:
         signal.signal(number, before)
+
+
+def test_rule_82_the_wakeup_descriptor_of_an_outer_loop_is_left_alone() -> None:
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    signal.set_wakeup_fd(left.fileno())
+    try:
+
+        async def main() -> None:
+            send(signal.SIGUSR2)
+            await sleep(0)
+
+        run(main())
+        assert right.recv(1) == bytes([signal.SIGUSR2])
+    finally:
+        assert signal.set_wakeup_fd(-1) == left.fileno()
+        left.close()
+        right.close()
 
 
 def test_rule_82_a_loop_in_another_thread_touches_no_signal() -> None:
