@@ -55,12 +55,14 @@ class Census:
 
 @node
 def list_files(root: str) -> Iterator[str]:
-    """Every Python file under ``root``, in a fixed order."""
+    """Every Python file under ``root``, in a fixed order; installed packages are left out."""
     directory = Path(root)
     if not directory.is_dir():
         raise NotADirectoryError(f"root={root!r} is not a directory")
     for path in sorted(directory.rglob("*.py")):
-        yield str(path.relative_to(directory))
+        name = path.relative_to(directory)
+        if "site-packages" not in name.parts:
+            yield str(name)
 
 
 @node

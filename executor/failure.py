@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final
 
 from protocol.messages import ErrorReport, Fault
+from protocol.serialization import SerializationError, dumps
 from protocol.values import Value
 
 _OURS: Final = frozenset(
@@ -21,15 +22,26 @@ def describe(
 ) -> tuple[ErrorReport, Value | None]:
     """The exception as text, and as an object if ``dump_exception`` can make it travel.
 
-    The traceback begins with the user's first frame: ours tell the user nothing.
+    The traceback begins with the user's first frame: ours tell the user nothing. Where the object
+    does not travel, the text says why.
     """
+    cause = dump_exception(error)
     own = error.__traceback__
     try:
         text = "".join(traceback.format_exception(type(error), error, _users(own)))
     except Exception as broken:  # noqa: BLE001 - the exception's own __str__ may raise
         text = f"{type(error).__qualname__} (its text cannot be had: {broken!r})\n"
-    report = ErrorReport(fault, type(error).__qualname__, _message(error), text)
-    return report, dump_exception(error)
+    if cause is None:
+        text += _why_it_stays(error)
+    return ErrorReport(fault, type(error).__qualname__, _message(error), text), cause
+
+
+def _why_it_stays(error: BaseException) -> str:
+    try:
+        dumps(error)
+    except SerializationError as reason:
+        return f"The exception itself could not be sent: in the exception, {reason}\n"
+    return "The exception itself could not be sent: it pickles, but does not unpickle as it was.\n"
 
 
 def _users(trace: TracebackType | None) -> TracebackType | None:

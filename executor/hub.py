@@ -134,7 +134,9 @@ class Hub:
         attempt = self._attempts.get(key)
         if attempt is not None:
             self._retire(attempt)
+            self._mark(key)
             attempt.close()
+            self._mark(None)
             self.reports.cancelled(key)
 
     def release(self, run: RunId) -> None:
@@ -172,15 +174,21 @@ class Hub:
     # -- stepping -------------------------------------------------------------------------------
 
     def _advance(self, attempt: Attempt) -> None:
+        # Pickling what it gives and closing it run its code too, so all of that is on its account.
+        self._mark(attempt.key)
+        try:
+            self._advance_marked(attempt)
+        finally:
+            self._mark(None)
+
+    def _advance_marked(self, attempt: Attempt) -> None:
         throws = attempt.cancels_pending if attempt.rests_at_yield else 0
         emitted = attempt.emitted
-        self._mark(attempt.key)
         started = perf_counter()
         try:
             outcome = self._next_step(attempt, throws)
         finally:
             attempt.seconds += perf_counter() - started
-            self._mark(None)
         if outcome is None:
             return
         attempt.cancels_pending -= throws

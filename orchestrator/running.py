@@ -88,6 +88,8 @@ def _execute(
         elif pool is None:
             pool = stack.enter_context(Pool(workers))
         machine = _run(Coordinator(job, pool))
+        if pool is not None and pool.failure is not None:
+            raise pool.failure  # says more than that a node was lost
     publish(flow, RunResults(spec, machine.newest))
     return _Ended(spec, machine, workers, perf_counter() - started)
 

@@ -157,11 +157,37 @@ def test_a_worker_hears_of_each_chunk_taken_before_the_body_computes_on() -> Non
     assert taken == [(2, False), (3, False), (4, True)]  # a wait, then three reads
 
 
-def test_only_one_body_is_marked_as_stepped_and_none_between() -> None:
+class MarksWhenPickled:
+    def __init__(self, marks: list[AttemptKey | None]) -> None:
+        self.marks = marks
+
+    def __reduce__(self) -> Any:
+        self.marks.append(self.marks[-1])
+        return int, ()
+
+
+def test_p9_a_body_is_marked_while_it_runs_is_pickled_and_is_closed_and_none_is_between() -> None:
     marks: list[AttemptKey | None] = []
-    bench = Bench(mark=marks.append)
-    bench.invoke(lambda: marks.append(marks[-1]))
-    assert marks == [KEY, KEY, None]
+
+    def runs() -> object:
+        marks.append(marks[-1])
+        return MarksWhenPickled(marks)
+
+    def is_closed() -> Any:
+        try:
+            yield 1
+        finally:
+            marks.append(marks[-1])
+
+    bench = Bench(Codec(PICKLED.dumps, BY_REFERENCE.loads, PICKLED.dump_exception), mark=marks.append)
+    bench.invoke(runs)
+    assert marks[0] == KEY
+    assert set(marks[:-1]) == {KEY}
+    assert marks.pop() is None
+    marks.clear()
+    bench.invoke(is_closed, credit=1)
+    bench.hub.cancel(KEY)
+    assert marks == [KEY, None, KEY, KEY, None]
 
 
 def cancelled_once() -> Any:

@@ -12,13 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
 from executor.body import Stream
+from executor.code import encode_code
 from executor.errors import WorkerCrashed
 from executor.pool import Pool
+from orchestrator.coordinator import Coordinator
 from orchestrator.errors import MissingDefaultError
+from orchestrator.event_loop import EventLoop
+from orchestrator.graph.compile import compile_flow
 from orchestrator.graph.draft import parameter
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
@@ -31,27 +36,17 @@ from orchestrator.runtime.errors import (
     TerminateLimitReached,
     ValueReleased,
 )
+from orchestrator.runtime.job import Job
+from orchestrator.spec import FlowSpec, Locals
+from protocol.serialization import dumps, loads
 from tests.runtime.graphs import check_rule_19, mono_flow, stream_flow, values_of
 
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     with Pool(2) as shared:
-        # Both workers are up before the first test, for which they are then nothing new.
-        both: set[int] = set()
-        while len(both) < 2:
-            with Flow() as f:
-                f.one = busy_pid()
-                f.two = busy_pid()
-            f.run(pool=shared)
-            both |= {f.one.get_data()[0], f.two.get_data()[0]}
+        shared.wait_ready()  # so that what workers hold is there before the first test begins
         yield shared
-
-
-@node
-def busy_pid() -> int:
-    time.sleep(0.01)
-    return os.getpid()
 
 
 @node
@@ -121,6 +116,52 @@ def test_more_live_bodies_than_workers_make_a_pipeline(pool: Pool) -> None:
         f.total = total(stage)
     f.run(pool=pool)
     assert f.total.get_data() == (1225 + 450,)
+
+
+def test_rule_52_a_fork_is_repaired_at_once_beside_a_slow_unrelated_node(
+    pool: Pool, tmp_path: Path
+) -> None:
+    @node
+    def slow(path: str) -> bool:
+        while not Path(path).exists():  # would be for ever, if the repair waited for quiet
+            time.sleep(0.01)
+        return True
+
+    @node
+    def negative(chunks: Stream[int]) -> Any:
+        for chunk in chunks:
+            yield -chunk
+
+    @node
+    def join(a: Stream[int], b: Stream[int], path: str) -> list[int]:
+        seen = [*a, *b]
+        Path(path).touch()
+        return seen
+
+    path = str(tmp_path / "joined")
+    with Flow() as f:
+        f.slow = slow(path)
+        f.source = numbers(50)
+        f.join = join(double.map(f.source), negative(f.source), path)
+    report = f.run(pool=pool)
+    assert f.join.get_data() == ([2 * x for x in range(50)] + [-x for x in range(50)],)
+    assert f.slow.get_data() == (True,)
+    assert report.widened
+
+
+def test_a_flow_spec_is_plain_data_that_runs_where_it_is_decoded(pool: Pool) -> None:
+    with Flow() as f:
+        f.numbers = numbers(10)
+        f.total = total(double.map(f.numbers))
+    spec, local = compile_flow(f, workers=2, encode_code=encode_code, encode_value=dumps)
+    assert local == Locals()
+    decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(spec), type=FlowSpec)
+    assert decoded == spec
+    coordinator = Coordinator(Job(decoded, Locals(), {}, {}), pool)
+    EventLoop().run_until_complete(coordinator.run(), join=True, wait_for_spawned_tasks=False)
+    [number] = [index for index, each in enumerate(decoded.nodes) if each.name == "total"]
+    [final] = coordinator.machine.newest.finals[number].outputs or ()
+    assert loads(final) == 90
 
 
 def test_inline_nodes_and_worker_nodes_exchange_values(pool: Pool) -> None:
@@ -284,8 +325,26 @@ def test_f16_an_exception_that_does_not_pickle_travels_as_text(pool: Pool) -> No
 
     with Flow() as f:
         f.bad = fails()
-    with pytest.raises(RemoteError, match="ValueError: deep"):
+    with pytest.raises(RemoteError, match="ValueError: deep") as caught:
         f.run(pool=pool)
+    assert "raised in node 'bad', run 0, attempt 0" in caught.value.__notes__
+    assert ".lock cannot be pickled" in str(caught.value.__cause__)
+
+
+def test_f16_an_exception_that_does_not_unpickle_travels_as_text(pool: Pool) -> None:
+    class PickyError(Exception):
+        def __init__(self, code: int, why: str) -> None:
+            super().__init__(f"{code}: {why}")
+
+    @node
+    def fails() -> None:
+        raise PickyError(7, "two arguments")
+
+    with Flow() as f:
+        f.bad = fails()
+    with pytest.raises(RemoteError, match="PickyError: 7: two arguments") as caught:
+        f.run(pool=pool)
+    assert "does not unpickle as it was" in str(caught.value.__cause__)
 
 
 def test_f3_sys_exit_is_an_ordinary_node_error(pool: Pool) -> None:
@@ -449,13 +508,15 @@ def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["job.py"]
 
 
-def test_a_flow_runs_from_python_c_and_from_standard_input() -> None:
+def test_a_flow_runs_from_python_c_from_standard_input_and_interactively() -> None:
     code = SCRIPT.replace("sys.argv[1]", "0")
-    for arguments, given in ((["-c", code], None), (["-"], code)):
+    # An interactive session ends a block with an empty line and runs statement by statement.
+    typed = code.replace("\nflow.run", "\n\nflow.run")
+    for arguments, given in ((["-c", code], None), (["-"], code), (["-i"], typed)):
         ended = subprocess.run(
             [sys.executable, *arguments], input=given, capture_output=True, text=True, check=True
         )
-        assert ended.stdout.endswith("(42,)\n")
+        assert "(42,)\n" in ended.stdout, ended.stderr
 
 
 def test_p5_killing_the_coordinator_leaves_no_process_and_no_file(tmp_path: Path) -> None:
