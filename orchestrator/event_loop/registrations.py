@@ -138,15 +138,14 @@ class ZmqRegistration(Registration):
 
     def wake_waits(self) -> bool:
         """Look at EVENTS; True if a task was made ready."""
-        if self.fail_closed():
-            return True
         if not self.waits:
             return False
         try:
             events = zmq_events(next(iter(self.waits.values())).source)
-        except Exception as error:  # noqa: BLE001 - its context was terminated, say: for the tasks
-            for task in list(self.waits):
-                task.interrupt(error)
+        except Exception as error:  # noqa: BLE001 - closed, or its context terminated: for the tasks
+            if not self.fail_closed():
+                for task in list(self.waits):
+                    task.interrupt(error)
             return True
         return self._wake(events)
 

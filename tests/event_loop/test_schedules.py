@@ -147,7 +147,18 @@ async def _torment(random: Random) -> None:
         async with condition:
             condition.notify_all()
         await sleep(0)
+        _check(queue)
     assert not lock.is_locked()
     queue.close()
     got += [item async for item in queue]
     assert sorted(got) == sorted(put)
+
+
+def _check(queue: AsyncQueue[Any]) -> None:
+    """The invariants that the queue's module states."""
+    promised, reserved, resting = queue._promised, queue._reserved, len(queue)
+    assert 0 <= promised <= resting
+    assert not queue._getters or promised == resting
+    assert queue.maxsize is not None
+    assert resting + reserved <= queue.maxsize
+    assert not queue._putters or resting + reserved == queue.maxsize
