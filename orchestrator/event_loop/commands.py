@@ -31,6 +31,10 @@ class Command:
     def withdraw(self, task: TaskHandle[Any]) -> None:
         """Undo what the handler set up; called at most once, when the wait is cut short."""
 
+    def expire(self, now: float) -> None:  # noqa: ARG002 - for those who tell how long it took
+        """The deadline of this wait has come; the task is resumed next."""
+        self.result = False
+
     def __str__(self) -> str:
         return type(self).__name__
 
@@ -52,16 +56,20 @@ YIELD: Final = YieldNow()
 
 
 class Sleep(Command):
-    """Wait for ``deadline``, on the loop's clock."""
+    """Wait; the result is the time that passed on the loop's clock."""
 
-    __slots__ = ("deadline",)
+    __slots__ = ("seconds", "start")
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, seconds: float) -> None:
         self.result = None
-        self.deadline = deadline
+        self.seconds = seconds
+        self.start = 0.0  # set by the loop
+
+    def expire(self, now: float) -> None:
+        self.result = now - self.start
 
     def __str__(self) -> str:
-        return f"sleeping until {self.deadline}"
+        return f"sleeping until {self.start + self.seconds}"
 
 
 class Exit(Command):

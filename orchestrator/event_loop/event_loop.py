@@ -56,7 +56,7 @@ class EventLoop:
     """Runs coroutines that yield commands.
 
     A loop may be run any number of times, one run at a time; several loops may run in several threads.
-    Only ``create_task``, ``cancel`` and ``call_soon_threadsafe`` may be called from other threads.
+    Only ``create_task``, ``cancel``, ``exit`` and ``call_soon_threadsafe`` may be called from other threads.
 
     Args:
         clock: where time comes from; a :class:`VirtualClock` lets tests sleep in no time.
@@ -188,6 +188,10 @@ class EventLoop:
         raises is raised in the task.
         """
         self._handlers[command] = handler
+
+    def exit(self, value: object = None, exception: BaseException | None = None) -> None:
+        """End the run before its next pass, as the primitive ``exit`` does; from any thread."""
+        self.call_soon_threadsafe(self._exit, None, Exit(value, exception))
 
     def has_living_tasks(self) -> bool:
         """Whether a task has yet to end."""
@@ -321,7 +325,8 @@ class EventLoop:
         self.ready.append(task)
 
     def _sleep(self, task: Task, command: Sleep) -> None:
-        task.timer = self.timers.add(command.deadline, task.on_deadline)
+        command.start = self.now()
+        task.timer = self.timers.add(command.start + command.seconds, task.on_deadline)
         task.wait = command
 
     def _wait(self, task: Task, command: Wait) -> None:
@@ -340,5 +345,5 @@ class EventLoop:
             command.result = True
             self.ready.append(task)
 
-    def _exit(self, _task: Task, command: Exit) -> None:
+    def _exit(self, _task: Task | None, command: Exit) -> None:
         raise Exited(command.value, command.exception)

@@ -36,10 +36,8 @@ async def sleep(seconds: float) -> float:
     if seconds <= 0:
         await perform(YIELD)
         return 0.0
-    loop = current_event_loop()
-    start = loop.now()
-    await perform(Sleep(start + seconds))
-    return loop.now() - start
+    slept: float = await perform(Sleep(seconds))
+    return slept
 
 
 async def spawn(coroutine: Coroutine[Any, Any, T]) -> TaskHandle[T]:

@@ -165,7 +165,7 @@ class TaskHandle(Generic[T]):
         """The deadline of the present wait has come."""
         assert self.wait is not None
         self.wait.withdraw(self)
-        self.wait.result = False
+        self.wait.expire(self.loop.now())
         self.resume()
 
     def step(self) -> Command:

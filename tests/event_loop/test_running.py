@@ -244,6 +244,19 @@ def test_rule_77_exit_without_join_returns_nothing() -> None:
     assert EventLoop().run_until_complete(main()) is None
 
 
+def test_rule_77_another_thread_may_end_the_loop() -> None:
+    async def main() -> None:
+        loop = current_event_loop()
+        thread = threading.Thread(target=loop.exit, args=("from outside",))
+        thread.start()
+        try:
+            await Event().wait()
+        finally:
+            thread.join()
+
+    assert run(main()) == "from outside"
+
+
 def test_rule_77_an_abandoned_task_is_cancelled_for_whoever_kept_its_handle() -> None:
     handles = []
 
