@@ -56,7 +56,8 @@ class EventLoop:
     """Runs coroutines that yield commands.
 
     A loop may be run any number of times, one run at a time; several loops may run in several threads.
-    Only ``create_task``, ``cancel``, ``exit`` and ``call_soon_threadsafe`` may be called from other threads.
+    Of its methods, other threads may call ``create_task``, ``cancel``, ``exit``, ``describe`` and
+    ``call_soon_threadsafe``.
 
     Args:
         clock: where time comes from; a :class:`VirtualClock` lets tests sleep in no time.

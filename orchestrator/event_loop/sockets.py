@@ -2,8 +2,9 @@
 
 Theory of operation. An operation is tried first; only if the kernel, or TLS, says that it would
 block, the task waits for the direction that was named and tries again. So data that TLS has
-decrypted already is never waited for, and a busy connection is not polled. A task that always finds
-data does not wait, so it should ``sleep(0)`` now and then if others are to run.
+decrypted already is never waited for, and a busy connection is not polled. Only a ``recv`` after one
+that took all there was waits first, which saves a vain try. A task that always finds more data does
+not wait, so it should ``sleep(0)`` now and then if others are to run.
 
 The methods are those of ``socket.socket``; options are set on ``raw``. Cancelling a ``recv`` or an
 ``accept`` loses nothing; cancelling a ``sendall`` may have sent a part.
@@ -48,6 +49,9 @@ class Socket:
     def __init__(self, raw: stdlib.socket) -> None:
         raw.setblocking(False)
         self.raw = raw
+        # The last ``recv`` took all there was, so that the next one waits before it tries. Never set
+        # under TLS, where bytes may have been decrypted that the kernel knows nothing of.
+        self._is_drained = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.raw!r}>"
@@ -159,6 +163,7 @@ class Socket:
             do_handshake_on_connect=False,
         )
         self.raw = raw
+        self._is_drained = False
         await self._when_possible(raw.do_handshake, READ)
         if installed:
             notify("on_tls_handshake_complete", self)
@@ -168,21 +173,24 @@ class Socket:
         if installed:
             notify("on_socket_recv_start", self)
         try:
-            data, is_immediate = await self._when_possible(lambda: self.raw.recv(size), READ)
+            if self._is_drained:
+                await perform(Ready(self.raw, READ, None))
+            data, is_immediate = await self._when_possible(self.raw.recv, READ, size)
         except OSError:
             if not self.is_closed:
                 raise
             return b""
         if installed:
-            notify("on_socket_recv_ready", self, is_immediate)
+            notify("on_socket_recv_ready", self, is_immediate and not self._is_drained)
             notify("on_socket_recv_data", self, data)
+        self._is_drained = len(data) < size and not isinstance(self.raw, ssl.SSLSocket)
         return data
 
     async def send(self, data: bytes | bytearray | memoryview) -> int:
         """Wait for room and send the beginning of ``data``; returns how many bytes went."""
         if installed:
             notify("on_socket_send_start", self)
-        sent, is_immediate = await self._when_possible(lambda: self.raw.send(data), WRITE)
+        sent, is_immediate = await self._when_possible(self.raw.send, WRITE, data)
         if installed:
             notify("on_socket_send_ready", self, is_immediate)
             notify("on_socket_send_data", self, bytes(data[:sent]))
@@ -196,12 +204,14 @@ class Socket:
                 while sent < len(view):
                     sent += await self.send(view[sent:])
 
-    async def _when_possible(self, operation: Callable[[], T], direction: int) -> tuple[T, bool]:
-        """Carry out ``operation``, waiting as often as it would block; and whether it did not."""
+    async def _when_possible(
+        self, operation: Callable[..., T], direction: int, *args: object
+    ) -> tuple[T, bool]:
+        """Carry out ``operation(*args)``, waiting as often as it would block; and whether it did not."""
         is_immediate = True
         while True:
             try:
-                return operation(), is_immediate
+                return operation(*args), is_immediate
             except BlockingIOError:
                 awaited = direction
             except ssl.SSLWantReadError:
