@@ -120,7 +120,16 @@ class Pool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        """Close; at once where the block was left by Ctrl-C, ``sys.exit`` or the like."""
+        if error is not None and not isinstance(error, Exception):
+            self.kill()
+        else:
+            self.close()
+
+    def kill(self) -> None:
+        """End the workers now, whatever they do. Repeating changes nothing."""
+        self._check_owner()
+        self._release()
 
     def close(self) -> None:
         """End the workers; wait ``grace_s`` at most for those that work. Repeating changes nothing."""

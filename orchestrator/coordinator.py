@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from types import coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from executor.host import Host, Reports
 from executor.hub import BY_REFERENCE, Hub, Resume
@@ -33,6 +34,7 @@ from protocol.messages import RunId
 from protocol.serialization import dumps
 
 _run_ids = itertools.count(1)
+_Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 class ProcessHost(Host, Protocol):
@@ -80,7 +82,7 @@ class Coordinator:
             self._pool.attach(self.machine)
         try:
             if self._job.timeout_s is not None:
-                self._spawn(self._time_out(self._job.timeout_s))
+                self._spawn(partial(self._time_out, self._job.timeout_s))
             self.machine.begin()
             self._turn()
             await self._ended.wait()
@@ -102,7 +104,7 @@ class Coordinator:
         machine.settle()
         if self._hub.is_ready and not self._steps_inline:
             self._steps_inline = True
-            self._spawn(self._step_inline())
+            self._spawn(self._step_inline)
         if self._pool is not None:
             self._pool.flush()
             self._watch(self._pool)
@@ -140,7 +142,7 @@ class Coordinator:
         self._steps_inline = False
 
     def _await_inline(self, awaited: object, resume: Resume) -> None:
-        self._spawn(self._carry_out(awaited, resume))
+        self._spawn(partial(self._carry_out, awaited, resume))
 
     async def _carry_out(self, awaited: object, resume: Resume) -> None:
         """Await for a body what it yielded: a command of the event loop."""
@@ -159,11 +161,11 @@ class Coordinator:
     def _watch(self, pool: ProcessHost) -> None:
         for source in pool.sockets():
             if source not in self._tasks:
-                self._spawn(self._pump(pool, source), source)
+                self._spawn(partial(self._pump, pool, source), source)
         deadline = pool.next_deadline()
         if deadline < self._armed_for:
             self._armed_for = deadline
-            self._spawn(self._wake_at(pool, deadline))
+            self._spawn(partial(self._wake_at, pool, deadline))
 
     async def _pump(self, pool: ProcessHost, source: Any) -> None:
         loop = current_event_loop()
@@ -181,14 +183,14 @@ class Coordinator:
 
     # -- tasks --------------------------------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[Any, Any, None], source: object = None) -> None:
+    def _spawn(self, work: _Work, source: object = None) -> None:
         name = object() if source is None else source
         self._tasks[name] = current_event_loop().create_task(self._guard(name, work))
 
-    async def _guard(self, name: object, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, name: object, work: _Work) -> None:
         """A defect, or a pool that broke, must end the run: nobody joins these tasks."""
         try:
-            await work
+            await work()
         except TaskCancelled:
             raise
         except BaseException as error:  # noqa: BLE001 - raised again by ``run``

@@ -25,7 +25,7 @@ from orchestrator.runtime.errors import (
 
 ERRORS: list[tuple[Exception, str]] = [
     (FlowDefinitionError(("'a' is not connected",)), "'a' is not connected"),
-    (NotSerializableError("the constant", "a lock"), "placement=\"inline\""),
+    (NotSerializableError("the constant", "a lock"), 'placement="inline"'),
     (MissingDefaultError((MissingDefaults("a#0", "f.py:1", ("def a(x):", "      -")),), 1), "a#0"),
     (NodeError("a", "f.py:1", 3, "its result cannot be pickled", "x['y']"), "node 'a' (f.py:1), run 3"),
     (AccumulationError("a", "b", "x", "int and str"), "accumulate=list"),

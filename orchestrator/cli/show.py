@@ -17,6 +17,7 @@ from orchestrator.graph.describe import FlowDescription, InputDescription
 from orchestrator.report import RunReport
 from orchestrator.runtime.errors import RemoteTraceback
 from orchestrator.runtime.machine import FlowMachine
+from orchestrator.runtime.outcome import Interrupted
 from orchestrator.runtime.raising import NODE_NOTE
 from orchestrator.runtime.state import Node
 
@@ -26,12 +27,14 @@ _REFRESHES_PER_SECOND: Final = 8
 class Progress:
     """A line per node while a flow runs, on standard error if that is a terminal; else nothing.
 
-    ``observe`` only remembers the machine; a thread of rich's draws it several times a second.
+    ``observe`` remembers the machine, which a thread of rich's draws several times a second. What keeps
+    an interrupted run from ending at once is said in any case.
     """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._machine: FlowMachine | None = None
+        self._said_waiting = False
         self._live = Live(
             get_renderable=self._render,
             console=self._console,
@@ -55,6 +58,11 @@ class Progress:
 
     def observe(self, machine: FlowMachine) -> None:
         self._machine = machine
+        if isinstance(machine.outcome, Interrupted) and machine.live and not self._said_waiting:
+            self._said_waiting = True
+            nodes = ", ".join(machine.running())
+            line = f"interrupted; waiting for {nodes} to stop (Ctrl-C again: at once)"
+            self._console.print(Text(line))
 
     def _render(self) -> Table | Text:
         machine = self._machine

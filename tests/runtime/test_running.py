@@ -531,13 +531,17 @@ def test_p5_killing_the_coordinator_leaves_no_process_and_no_file(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["job.py"]
 
 
-def test_f11_ctrl_c_ends_the_run_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("presses", [1, 2])
+def test_f11_ctrl_c_ends_the_run_and_leaves_nothing(tmp_path: Path, presses: int) -> None:
     script = start(tmp_path, 100)
     workers = processes_of(script)
-    script.send_signal(signal.SIGINT)
-    script.send_signal(signal.SIGINT)
+    for _ in range(presses):
+        script.send_signal(signal.SIGINT)
+        time.sleep(0.05)  # two that come together are one
     _, err = script.communicate()
     assert "KeyboardInterrupt" in err
+    assert "nobody joined" not in err
+    assert "never awaited" not in err
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive
     assert [path.name for path in tmp_path.iterdir()] == ["job.py"]
