@@ -1,36 +1,40 @@
-"""Dataflow for CPU-heavy Python: cyclic graphs, streams and barriers, run across worker processes."""
+"""Dataflow for CPU-heavy Python: cyclic graphs, streams and barriers, run across worker processes.
+
+Names are imported when they are first used: ``orchestrator.event_loop`` can be had without the rest, and
+a worker loads only what its bodies name.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from executor.body import NO_VALUE, Stream, StreamCancelled
-from executor.errors import PoolBroken, WorkerCrashed
-from orchestrator.errors import (
-    FlowDefinitionError,
-    FlowError,
-    InvalidFlowError,
-    MissingDefaultError,
-    NotSerializableError,
-)
-from orchestrator.graph.draft import parameter
-from orchestrator.graph.flow import Flow
-from orchestrator.graph.node import node
-from orchestrator.graph.template import NodeTemplate
-from orchestrator.report import NodeReport, RunReport
-from orchestrator.runtime.errors import (
-    AccumulationError,
-    FlowDeadlockError,
-    FlowTimeoutError,
-    NodeError,
-    RemoteError,
-    RemoteTraceback,
-    TerminateLimitReached,
-    ValueReleased,
-)
+import importlib
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from executor.body import NO_VALUE, Stream, StreamCancelled
+    from executor.errors import PoolBroken, WorkerCrashed
     from executor.pool import Pool
+    from orchestrator.errors import (
+        FlowDefinitionError,
+        FlowError,
+        InvalidFlowError,
+        MissingDefaultError,
+        NotSerializableError,
+    )
+    from orchestrator.graph.draft import parameter
+    from orchestrator.graph.flow import Flow
+    from orchestrator.graph.node import node
+    from orchestrator.graph.template import NodeTemplate
+    from orchestrator.report import NodeReport, RunReport
+    from orchestrator.runtime.errors import (
+        AccumulationError,
+        FlowDeadlockError,
+        FlowTimeoutError,
+        NodeError,
+        RemoteError,
+        RemoteTraceback,
+        TerminateLimitReached,
+        ValueReleased,
+    )
 
 __all__ = [
     "NO_VALUE",
@@ -60,11 +64,43 @@ __all__ = [
     "parameter",
 ]
 
+_HOMES: Final = {
+    "executor.body": ("NO_VALUE", "Stream", "StreamCancelled"),
+    "executor.errors": ("PoolBroken", "WorkerCrashed"),
+    "executor.pool": ("Pool",),
+    "orchestrator.errors": (
+        "FlowDefinitionError",
+        "FlowError",
+        "InvalidFlowError",
+        "MissingDefaultError",
+        "NotSerializableError",
+    ),
+    "orchestrator.graph.draft": ("parameter",),
+    "orchestrator.graph.flow": ("Flow",),
+    "orchestrator.graph.node": ("node",),
+    "orchestrator.graph.template": ("NodeTemplate",),
+    "orchestrator.report": ("NodeReport", "RunReport"),
+    "orchestrator.runtime.errors": (
+        "AccumulationError",
+        "FlowDeadlockError",
+        "FlowTimeoutError",
+        "NodeError",
+        "RemoteError",
+        "RemoteTraceback",
+        "TerminateLimitReached",
+        "ValueReleased",
+    ),
+}
+_HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+
 
 def __getattr__(name: str) -> Any:
-    # The pool brings ZeroMQ with it, which a worker that imports this for its names need not load.
-    if name == "Pool":
-        from executor.pool import Pool  # noqa: PLC0415 - see above
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
 
-        return Pool
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

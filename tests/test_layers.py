@@ -153,3 +153,13 @@ def test_the_walk_sees_imports_wherever_they_stand(tmp_path: Path) -> None:
     source = tmp_path / "module.py"
     source.write_text("import a.b\ndef f():\n    from c.d import e\n")
     assert list(imports(source)) == [(1, "a.b"), (3, "c.d")]
+
+
+def test_the_event_loop_can_be_had_without_the_rest() -> None:
+    code = (
+        "import sys, orchestrator.event_loop\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}"
+        " & {'executor', 'protocol', 'zmq', 'msgspec', 'greenlet', 'cloudpickle', 'asyncio'}))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
