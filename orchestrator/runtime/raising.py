@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from executor.errors import WorkerCrashed
-
 from executor.hub import BY_REFERENCE
 from orchestrator.runtime.errors import (
     AccumulationError,
