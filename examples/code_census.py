@@ -17,6 +17,10 @@ from orchestrator import Flow, Stream, node, parameter
 
 SHOWN = 20
 
+# Names and counts are small, and files differ much in size: let many be on their way, and many small ones
+# be measured while a large one takes its time.
+AHEAD = 64
+
 BRANCHES = (
     ast.If,
     ast.For,
@@ -53,7 +57,7 @@ class Census:
     top: list[tuple[int, str, int, str]] = field(default_factory=list)
 
 
-@node
+@node(window=AHEAD)
 def list_files(root: str) -> Iterator[str]:
     """Every Python file under ``root``, in a fixed order; installed packages are left out."""
     directory = Path(root)
@@ -65,7 +69,7 @@ def list_files(root: str) -> Iterator[str]:
             yield str(name)
 
 
-@node
+@node(window=AHEAD)
 def measure(path: str, root: str) -> Measured:
     """Parse one file and measure its functions."""
     measured = Measured(path)
@@ -133,8 +137,7 @@ def complexity(function: ast.AST) -> int:
 with Flow() as flow:
     root = parameter("root", sysconfig.get_paths()["stdlib"])
     flow.files = list_files(root)
-    # Files differ much in size: let many small ones be measured while a large one takes its time.
-    flow.measured = measure.map(flow.files, root, ahead=64)
+    flow.measured = measure.map(flow.files, root, ahead=AHEAD)
     flow.census = tally(flow.measured)
     flow.table = show(flow.census)
 

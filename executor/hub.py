@@ -88,6 +88,8 @@ class Hub:
         self._mark = mark
         self._on_await = on_await
         self._attempts: dict[AttemptKey, Attempt] = {}
+        # A body that was resting goes before those that begin or go on: others wait for it.
+        self._woken: deque[Attempt] = deque()
         self._ready: deque[Attempt] = deque()
         self._codes: dict[Digest, LoadedCode] = {}
         self._states: dict[tuple[RunId, NodeId], Any] = {}
@@ -101,7 +103,7 @@ class Hub:
     def invoke(self, invocation: Invocation) -> None:
         attempt = Attempt(self, invocation)
         self._attempts[invocation.key] = attempt
-        self._make_ready(attempt)
+        self._make_ready(attempt, self._ready)
 
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
         attempt = self._attempts.get(key)
@@ -120,7 +122,7 @@ class Hub:
             attempt.credit = upto
             # A chunk yielded in answer to a cancel went past the gate: then this may not open it.
             if attempt.at_gate and attempt.emitted < upto:
-                self._make_ready(attempt)
+                self._make_ready(attempt, self._woken)
 
     def throw_cancel(self, key: AttemptKey) -> None:
         attempt = self._attempts.get(key)
@@ -128,7 +130,7 @@ class Hub:
             # Cancels that come before this one is thrown are merged into it (rule 58).
             attempt.cancels_pending += 1
             if attempt.at_gate:
-                self._make_ready(attempt)
+                self._make_ready(attempt, self._woken)
 
     def cancel(self, key: AttemptKey) -> None:
         attempt = self._attempts.get(key)
@@ -148,16 +150,16 @@ class Hub:
     @property
     def ready(self) -> int:
         """How many bodies can be advanced now, some of which may have been given up."""
-        return len(self._ready)
+        return len(self._woken) + len(self._ready)
 
     @property
     def is_ready(self) -> bool:
-        return bool(self._ready)
+        return bool(self._woken or self._ready)
 
     def step(self) -> bool:
         """Advance one body that can go on by one step; False if there is none."""
-        while self._ready:
-            attempt = self._ready.popleft()
+        while queue := self._woken or self._ready:
+            attempt = queue.popleft()
             attempt.queued = False
             if attempt.ended:
                 continue
@@ -299,7 +301,7 @@ class Hub:
         self.reports.chunks(key, attempt.emitted, 1, len(outputs), values)
         attempt.emitted += 1
         if attempt.emitted < attempt.credit or attempt.cancels_pending:
-            self._make_ready(attempt)
+            self._make_ready(attempt, self._ready)
         else:
             attempt.at_gate = True
 
@@ -342,16 +344,16 @@ class Hub:
 
     # -- bookkeeping ------------------------------------------------------------------------------
 
-    def _make_ready(self, attempt: Attempt) -> None:
+    def _make_ready(self, attempt: Attempt, queue: deque[Attempt]) -> None:
         attempt.at_gate = False
         attempt.waiting = None
         if not attempt.queued:
             attempt.queued = True
-            self._ready.append(attempt)
+            queue.append(attempt)
 
     def _wake(self, attempt: Attempt, port: int) -> None:
         if attempt.waiting is not None and attempt.waiting.index == port:
-            self._make_ready(attempt)
+            self._make_ready(attempt, self._woken)
 
     def _retire(self, attempt: Attempt) -> None:
         attempt.ended = True
