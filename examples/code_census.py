@@ -17,8 +17,8 @@ from orchestrator import Flow, Stream, node, parameter
 
 SHOWN = 20
 
-# Names and counts are small, and files differ much in size: let many be on their way, and many small ones
-# be measured while a large one takes its time.
+# Names and counts are small, and files differ much in size: let many be on their way, and many small
+# ones be measured while a large one takes its time.
 AHEAD = 64
 
 BRANCHES = (

@@ -15,7 +15,7 @@ from typing import Final
 
 from protocol.messages import Digest
 
-AHEAD_S: Final = 0.005
+AHEAD_S: Final = 0.010
 """An invocation may stand behind this much outstanding work; a message takes far less to come."""
 
 AHEAD_LIMIT: Final = 64
