@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from types import coroutine
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from executor.host import Host, Reports
 from executor.hub import BY_REFERENCE, Hub, Resume
@@ -34,6 +34,7 @@ from protocol.messages import RunId
 from protocol.serialization import dumps
 
 _run_ids = itertools.count(1)
+_CRASH_PATIENCE_S: Final = 5.0
 _Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -119,7 +120,8 @@ class Coordinator:
         self.machine.stop(Interrupted())
         self.machine.cancel_live()
         self._turn()
-        await self._idle.wait()
+        # After a crash of ours, what is still to come may never come.
+        await self._idle.wait(None if self._crash is None else _CRASH_PATIENCE_S)
         self._router.release(self._run)
         if self._pool is not None:
             self._pool.flush()
@@ -196,7 +198,6 @@ class Coordinator:
         except BaseException as error:  # noqa: BLE001 - raised again by ``run``
             self._crash = self._crash or error
             self._ended.set()
-            self._idle.set()
         finally:
             del self._tasks[name]
 

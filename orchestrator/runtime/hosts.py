@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from executor.host import Host, Input, Invocation
-from orchestrator.spec import FlowSpec
+from orchestrator.runtime.errors import NodeError
+from orchestrator.spec import EdgeInput, FlowSpec
 from protocol.messages import AttemptKey, RunId
+from protocol.serialization import SerializationError
 from protocol.values import Local, Value
 
 
@@ -15,7 +17,7 @@ class Router:
     """The one host a flow machine sees: the inline host for some nodes, the pool for the others.
 
     Values of inline nodes are objects by reference; ``dumps`` serializes one where it leaves for
-    another process.
+    another process. The verbs that carry values raise NodeError where that fails, which ends the run.
     """
 
     def __init__(
@@ -24,6 +26,7 @@ class Router:
         self._inline = inline
         self._process = process
         self._dumps = dumps
+        self._nodes = spec.nodes
         self._is_inline = [node.placement == "inline" for node in spec.nodes]
 
     def invoke(self, invocation: Invocation) -> None:
@@ -34,7 +37,7 @@ class Router:
 
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
         if not self._is_inline[key.node]:
-            values = [self._encoded(value) for value in values]
+            values = [self._encoded(value, key, port) for value in values]
         self._of(key).deliver(key, port, first, values)
 
     def end_stream(self, key: AttemptKey, port: int, count: int) -> None:
@@ -66,10 +69,24 @@ class Router:
         inputs: Sequence[Input] = invocation.inputs
         if not any(isinstance(given, Local) for given in inputs):
             return invocation
-        return replace(
-            invocation,
-            inputs=[self._encoded(given) if isinstance(given, Local) else given for given in inputs],
-        )
+        encoded = [
+            self._encoded(given, invocation.key, port) if isinstance(given, Local) else given
+            for port, given in enumerate(inputs)
+        ]
+        return replace(invocation, inputs=encoded)
 
-    def _encoded(self, value: Value) -> Value:
-        return self._dumps(value.object) if isinstance(value, Local) else value
+    def _encoded(self, value: Value, reader: AttemptKey, port: int) -> Value:
+        if not isinstance(value, Local):
+            return value
+        try:
+            return self._dumps(value.object)
+        except SerializationError as error:
+            raise self._cannot_leave(error, reader, port) from error
+
+    def _cannot_leave(self, error: SerializationError, reader: AttemptKey, port: int) -> NodeError:
+        """Names the inline node whose value it is; constants and parameters were encoded before."""
+        node = self._nodes[reader.node]
+        source = node.ports[port].input
+        producer = self._nodes[source.producer] if isinstance(source, EdgeInput) else node
+        what = f"its value cannot go to node {node.name!r}, which runs in a worker"
+        return NodeError(producer.name, producer.place, reader.generation, what, str(error))

@@ -183,7 +183,6 @@ class FlowMachine:
         return STREAM
 
     def invoke(self, node: Node, key: AttemptKey, inputs: list[Input], credit: int) -> None:
-        self.live[key] = node
         spec = node.spec
         self._host.invoke(
             Invocation(
@@ -196,6 +195,7 @@ class FlowMachine:
                 pinned=spec.pinned,
             )
         )
+        self.live[key] = node
 
     def _constant_limit_reached(self, node: Node, number: int) -> bool:
         """Constants emit one generation per run of their consumer, and count for limits (rule 15)."""

@@ -383,6 +383,28 @@ def test_f15_a_result_that_does_not_pickle_names_the_node_and_the_path(
         f.run(pool=pool)
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_f15_an_inline_value_that_cannot_leave_names_the_node_and_the_path(
+    pool: Pool, streams: bool
+) -> None:
+    @node(placement="inline")
+    def result() -> Any:
+        return {"a": [1, threading.Lock()]}
+
+    @node(placement="inline")
+    def chunk() -> Any:
+        yield {"a": [1, threading.Lock()]}
+
+    with Flow() as f:
+        f.bad = chunk() if streams else result()
+        f.reader = total(f.bad) if streams else double(f.bad)
+    with pytest.raises(NodeError, match=r"node 'bad'.*'reader', which runs in a worker.*\['a'\]\[1\]"):
+        f.run(pool=pool)
+    with Flow() as f:  # and the pool is as good as new
+        f.four = double(2)
+    f.run(pool=pool)
+
+
 def test_f15_an_argument_that_does_not_pickle_names_the_node_and_the_path(pool: Pool) -> None:
     argument: Any = {"lock": threading.Lock()}
     with Flow() as f:
