@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from executor.host import Reports
@@ -27,11 +27,15 @@ _Envelope: TypeAlias = Envelope[FromWorker]
 
 
 class Inbox:
-    """Reads envelopes of greeted workers. ``reports`` is whoever listens now, or nobody."""
+    """Reads envelopes of greeted workers. ``reports`` is whoever listens now, or nobody.
 
-    def __init__(self, machine: PoolMachine) -> None:
+    ``do`` carries out what follows from a message for the pool.
+    """
+
+    def __init__(self, machine: PoolMachine, do: Callable[[Sequence[Action]], None]) -> None:
         self.reports: Reports | None = None
         self._machine = machine
+        self._do = do
         self._handlers: dict[type, Callable[[Any, _Envelope, Lease], list[Action]]] = {
             Chunk: self._chunk,
             Read: self._read,
@@ -43,15 +47,17 @@ class Inbox:
             Cancelled: self._cancelled,
         }
 
-    def take(self, worker: int, envelope: _Envelope) -> list[Action]:
-        """Report what an envelope says; returns what follows from it for the pool.
+    def take(self, worker: int, envelope: _Envelope) -> None:
+        """Report what an envelope says, and do what follows from it.
+
+        What follows from one message is done before the next is reported: an attempt that was leased
+        must be sent before anything that the next report has to say to it.
 
         What it says of attempts that the worker does not hold is dropped (FAULTS F21).
 
         Raises:
             ProtocolError: it says what a greeted worker never does.
         """
-        actions: list[Action] = []
         for message in envelope.messages:
             if isinstance(message, Goodbye):
                 continue  # its exit follows
@@ -59,8 +65,7 @@ class Inbox:
                 raise ProtocolError("a second Hello")
             lease = self._machine.leased_to(worker, message.key)
             if lease is not None:
-                actions += self._handlers[type(message)](message, envelope, lease)
-        return actions
+                self._do(self._handlers[type(message)](message, envelope, lease))
 
     def _chunk(self, message: Chunk, envelope: _Envelope, lease: Lease) -> list[Action]:
         if self.reports is not None:

@@ -90,7 +90,7 @@ class Pool:
         self.workers = checked_size(workers)
         self._owner = (os.getpid(), threading.get_ident())
         self._machine = PoolMachine(self.workers, grace_s=grace_s)
-        self._inbox = Inbox(self._machine)
+        self._inbox = Inbox(self._machine, self._do)
         # Given back also if the pool is merely forgotten, and at the interpreter's exit.
         self._resources = Resources(self.workers, max(1, usable_cores() // self.workers))
         self._release = weakref.finalize(self, self._resources.release)
@@ -328,11 +328,11 @@ class Pool:
     def _take(self, peer: Peer, received: Received) -> None:
         try:
             envelope = peer.session.read(received.parts)
-            actions = [] if envelope is None else self._inbox.take(peer.worker, envelope)
+            if envelope is not None:
+                self._inbox.take(peer.worker, envelope)
         except ProtocolError as error:
             log.error("worker %d (pid %d) is given up: %s", peer.worker, received.pid, error)  # noqa: TRY400
-            actions = self._machine.kill(peer.worker)
-        self._do(actions)
+            self._do(self._machine.kill(peer.worker))
 
     # -- what becomes of workers ----------------------------------------------------------------------
 
