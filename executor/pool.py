@@ -280,8 +280,10 @@ class Pool:
         for peer in written.values():
             assert peer.identity is not None
             for parts in peer.session.take():
-                if not self._listener.send(peer.identity, parts):
-                    self._do(self._machine.kill(peer.worker))  # if it is not dead anyway
+                sent = self._listener.send(peer.identity, parts)
+                # One that is dead anyway will be reported with the true cause.
+                if not sent and not self._resources.has_ended(peer.worker):
+                    self._do(self._machine.kill(peer.worker))
         self._note_backlog()
 
     def _note_backlog(self) -> None:

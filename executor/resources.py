@@ -77,6 +77,14 @@ class Resources:
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
+    def has_ended(self, worker: int) -> bool:
+        """Whether a worker's process is gone, be it noticed or not."""
+        living = select.poll()
+        pidfds = [pidfd for pidfd, owner in self.pidfds.items() if owner == worker]
+        for pidfd in pidfds:
+            living.register(pidfd, select.POLLIN)
+        return not pidfds or bool(living.poll(0))
+
     def bury(self, worker: int) -> Peer:
         """Give back what a worker had that has ended. Its pidfd stays until it has been noticed."""
         peer = self.peers.pop(worker)
