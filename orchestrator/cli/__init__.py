@@ -33,7 +33,12 @@ def main() -> None:
 
 @main.command()
 @click.argument("target")
-@click.option("--workers", "-w", type=click.IntRange(min=0), help="Worker processes; 0 runs all here.")
+@click.option(
+    "--workers",
+    "-w",
+    type=click.IntRange(min=0),
+    help="Worker processes (default: one per processor); 0 runs all in this process.",
+)
 @click.option(
     "--set",
     "settings",
