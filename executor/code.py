@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from executor.blueprint import Blueprint, blueprint
-from protocol.serialization import dumps, loads, worker_can_import
+from protocol.serialization import dumps, worker_can_import
 from protocol.values import Value
 
 Accumulate: TypeAlias = Callable[[Any, Any], object] | type[list[Any]] | None
@@ -63,15 +63,6 @@ def load_code(payload: object) -> LoadedCode:
     body = _resolve(payload.body) if isinstance(payload.body, Imported) else payload.body
     shape = blueprint(body, payload.stream_in)
     return LoadedCode(body, shape, payload.multiple_outputs, payload.accumulate)
-
-
-def decode_code(value: Value) -> LoadedCode:
-    """What :func:`encode_code` made, runnable.
-
-    Raises:
-        DeserializationError: something it refers to cannot be had here.
-    """
-    return load_code(loads(value))
 
 
 _UNREACHABLE: Final = "<locals>"

@@ -122,7 +122,7 @@ class Body:
     def _open(
         self, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
     ) -> None:
-        raise NotImplementedError
+        self._iterator = function(*args, **kwargs)
 
     # -- plain bodies --------------------------------------------------------------------------
 
@@ -189,11 +189,6 @@ class _PlainFunction(Body):
 
 class _PlainGenerator(Body):
     __slots__ = ()
-
-    def _open(
-        self, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> None:
-        self._iterator = function(*args, **kwargs)
 
     def advance(self, sent: object = None) -> Step:  # noqa: ARG002 - it awaits nothing
         return self._step(self._iterator.__next__)
@@ -272,11 +267,6 @@ class _AsyncBody(Body):
 class _AsyncFunction(_AsyncBody):
     __slots__ = ()
 
-    def _open(
-        self, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> None:
-        self._iterator = function(*args, **kwargs)
-
     def _next_step(self) -> Any:
         return self._iterator
 
@@ -296,11 +286,6 @@ class _AsyncFunction(_AsyncBody):
 
 class _AsyncGenerator(_AsyncBody):
     __slots__ = ()
-
-    def _open(
-        self, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> None:
-        self._iterator = function(*args, **kwargs)
 
     def _next_step(self) -> Any:
         return self._iterator.__anext__()
