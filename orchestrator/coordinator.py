@@ -120,8 +120,7 @@ class Coordinator:
         self.machine.stop(Interrupted())
         self.machine.cancel_live()
         self._turn()
-        # After a crash of ours, what is still to come may never come.
-        await self._idle.wait(None if self._crash is None else _CRASH_PATIENCE_S)
+        await self._idle.wait()
         self._router.release(self._run)
         if self._pool is not None:
             self._pool.flush()
@@ -183,6 +182,11 @@ class Coordinator:
         pool.on_deadline(loop.now())
         self._turn()
 
+    async def _stop_waiting_for_hosts(self) -> None:
+        """After a crash of ours, what is still to come may never come."""
+        await sleep(_CRASH_PATIENCE_S)
+        self._idle.set()
+
     # -- tasks --------------------------------------------------------------------------------------
 
     def _spawn(self, work: _Work, source: object = None) -> None:
@@ -198,6 +202,7 @@ class Coordinator:
         except BaseException as error:  # noqa: BLE001 - raised again by ``run``
             self._crash = self._crash or error
             self._ended.set()
+            self._spawn(self._stop_waiting_for_hosts)
         finally:
             del self._tasks[name]
 
