@@ -79,7 +79,11 @@ class Host(Protocol):
 
     def throw_cancel(self, key: AttemptKey) -> None: ...
 
-    def cancel(self, key: AttemptKey) -> None: ...
+    def cancel(self, key: AttemptKey) -> None:
+        """Give the attempt up; a body that does not end may be killed with its process."""
+
+    def recall(self, key: AttemptKey) -> None:
+        """Give the attempt up if it has not begun; a body that runs may take its time."""
 
     def release(self, run: RunId) -> None: ...
 

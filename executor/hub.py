@@ -68,10 +68,10 @@ def _nothing(*_: object) -> None:
 class Hub:
     """A host of bodies (``executor.host.Host``); single-threaded.
 
-    ``mark`` is told which attempt is stepped, and None after it. ``on_take`` is called when
-    a body has taken a chunk, with whether that was the last it had: it may now compute for long before
-    it comes back. ``on_await`` is given a body's foreign awaitable and the way to
-    resume it; without it, awaiting anything but a stream is an error in the body.
+    ``mark`` is told which attempt is stepped, and None after it. ``on_take`` is called when a body has
+    taken a chunk, with whether that was the last it had: it may now compute for long before it comes
+    back. ``on_await`` is given a body's foreign awaitable and the way to resume it; without it, awaiting
+    anything but a stream is an error in the body.
     """
 
     def __init__(
@@ -140,6 +140,9 @@ class Hub:
             attempt.close()
             self._mark(None)
             self.reports.cancelled(key)
+
+    def recall(self, key: AttemptKey) -> None:
+        self.cancel(key)  # the hub only hears of it between steps, so nothing is running
 
     def release(self, run: RunId) -> None:
         for key in [key for key in self._states if key[0] == run]:

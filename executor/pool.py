@@ -219,7 +219,12 @@ class Pool:
             self._write(lease.worker, ThrowCancel(key))
 
     def cancel(self, key: AttemptKey) -> None:
-        worker, actions = self._machine.cancel(key, monotonic())
+        self._give_up(key, *self._machine.cancel(key, monotonic()))
+
+    def recall(self, key: AttemptKey) -> None:
+        self._give_up(key, *self._machine.recall(key))
+
+    def _give_up(self, key: AttemptKey, worker: int | None, actions: Sequence[Action]) -> None:
         if worker is not None:
             self._write(worker, Cancel(key))
         self._do(actions)

@@ -298,16 +298,19 @@ class PoolMachine:
         return [*self._leases, *self._line]
 
     def cancel(self, key: AttemptKey, now: float) -> tuple[int | None, list[Action]]:
+        """Recall an attempt, and kill its worker if it has not ended after the grace."""
+        lease = self._leases.get(key)
+        if lease is not None and not lease.cancelled:
+            lease.cancelled = True
+            self._cancels[key] = now + self.grace_s
+        return self.recall(key)
+
+    def recall(self, key: AttemptKey) -> tuple[int | None, list[Action]]:
         """Give an attempt up: the worker to send Cancel to, if any, and what else is to be done."""
         if self._line.pop(key, None) is not None:
             return None, [ReportCancelled(key)]
         lease = self._leases.get(key)
-        if lease is None:
-            return None, []
-        if not lease.cancelled:
-            lease.cancelled = True
-            self._cancels[key] = now + self.grace_s
-        return lease.worker, []
+        return None if lease is None else lease.worker, []
 
     def release(self, run: RunId) -> list[int]:
         """The run is over: forgets its pins; the workers that may keep state for it."""

@@ -52,6 +52,9 @@ class Router:
     def cancel(self, key: AttemptKey) -> None:
         self._of(key).cancel(key)
 
+    def recall(self, key: AttemptKey) -> None:
+        self._of(key).recall(key)
+
     def release(self, run: RunId) -> None:
         self._inline.release(run)
         if self._process is not None:

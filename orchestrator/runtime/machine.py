@@ -316,7 +316,7 @@ class FlowMachine:
 
     def lost(self, key: AttemptKey, loss: WorkerLoss) -> None:
         node = self.live.pop(key, None)
-        if node is None:
+        if node is None or _is_discarded(node, key):
             return
         # One death is reported for every attempt on that worker; the one it is charged to explains it.
         explains = isinstance(self.outcome, NodeLost) and loss.charged
@@ -395,8 +395,9 @@ class FlowMachine:
         self._progress.note(run.node)
 
     def _cancel_map(self, run: Run) -> None:
+        """Recall what has not begun; what runs may end, and nobody hears of it (A8)."""
         for key in run.in_flight.values():
-            self._host.cancel(key)
+            self._host.recall(key)
         run.in_flight.clear()
         run.elements.clear()
         source = maps.source_of(run)
@@ -437,9 +438,7 @@ class FlowMachine:
         run = node.run
         if self.outcome is not None or run is None or run.number != key.generation:
             return None
-        if key.element != WHOLE and key.element not in run.in_flight:
-            return None
-        return run
+        return None if _is_discarded(node, key) else run
 
     def _reading_of(self, key: AttemptKey, port: int) -> tuple[Run, StreamEdge, Reading] | None:
         run = self._run_of(key)
@@ -514,3 +513,10 @@ class FlowMachine:
         for node in self.nodes:
             assert node.progresses == gate.goes_on(node), node.name
         assert self._progress.count == sum(node.progresses for node in self.nodes)
+
+
+def _is_discarded(node: Node, key: AttemptKey) -> bool:
+    """Whether an attempt is an element of a map run that was cancelled meanwhile."""
+    if key.element == WHOLE:
+        return False
+    return node.run is None or node.run.in_flight.get(key.element) != key

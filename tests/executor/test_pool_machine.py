@@ -310,6 +310,8 @@ def test_what_waits_in_line_is_cancelled_at_once() -> None:
     machine = PoolMachine(1)
     machine.start(0.0)
     machine.invoke(invocation(1))
+    assert machine.recall(key(1)) == (None, [ReportCancelled(key(1))])
+    machine.invoke(invocation(1))
     assert machine.cancel(key(1), 0.0) == (None, [ReportCancelled(key(1))])
     assert machine.cancel(key(1), 0.0) == (None, [])
 
@@ -325,6 +327,16 @@ def test_a_worker_that_does_not_answer_a_cancel_in_time_is_killed_and_the_attemp
     assert machine.next_deadline() == math.inf
     actions = machine.exited(1, -9, 1, 13.1)
     assert actions == [ReportCancelled(key(1)), SpawnWorker(2)]
+    machine.check()
+
+
+def test_an_attempt_that_is_recalled_may_take_its_time_until_it_is_cancelled() -> None:
+    machine = ready_pool(1, grace_s=3.0)
+    machine.invoke(invocation(1))
+    assert machine.recall(key(1)) == (1, [])
+    assert machine.next_deadline() == math.inf
+    assert machine.cancel(key(1), 10.0) == (1, [])
+    assert machine.next_deadline() == 13.0
     machine.check()
 
 

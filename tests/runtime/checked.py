@@ -120,6 +120,9 @@ class CheckedHost:
     def cancel(self, key: AttemptKey) -> None:
         self._host.cancel(key)
 
+    def recall(self, key: AttemptKey) -> None:
+        self._host.recall(key)
+
     def release(self, run: RunId) -> None:
         self._host.release(run)
 

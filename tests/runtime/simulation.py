@@ -135,6 +135,9 @@ class _SimulatedPool:
     def cancel(self, key: AttemptKey) -> None:
         self._send(key, "cancel", key)
 
+    def recall(self, key: AttemptKey) -> None:
+        self._send(key, "recall", key)
+
     def release(self, run: RunId) -> None:
         raise AssertionError("a simulation releases nothing")
 

@@ -22,7 +22,7 @@ from executor.errors import WorkerCrashed
 from executor.pool import Pool
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import MissingDefaultError
-from orchestrator.event_loop import EventLoop
+from orchestrator.event_loop import EventLoop, sleep
 from orchestrator.graph.compile import compile_flow
 from orchestrator.graph.draft import parameter
 from orchestrator.graph.flow import Flow
@@ -431,6 +431,39 @@ def test_f1_f3_a_worker_that_dies_fails_the_flow_by_name(how: str) -> None:
             f.four = double(2)
         f.run(pool=own)
         assert f.four.get_data() == (4,)
+
+
+def test_a8_an_element_that_runs_when_its_map_is_cancelled_costs_nobody_a_worker(
+    tmp_path: Path,
+) -> None:
+    @node
+    def waits_from_the_second_on(x: int, path: str) -> int:
+        while x and not Path(path).exists():
+            time.sleep(0.01)
+        return x
+
+    @node(placement="inline")  # both workers are busy with elements
+    def first(chunks: Stream[int]) -> int:
+        for chunk in chunks:
+            chunks.cancel()
+        return chunk
+
+    @node(placement="inline")
+    async def later(x: int, path: str) -> int:
+        await sleep(0.3)  # longer than the grace that a cancelled body gets
+        Path(path).touch()
+        return x
+
+    path = str(tmp_path / "go")
+    with Pool(2, grace_s=0.05) as own:
+        own.wait_ready()
+        before = {child.pid for child in psutil.Process().children(recursive=True)}
+        with Flow() as f:
+            f.mapped = waits_from_the_second_on.map(numbers(9), path)
+            f.later = later(first(f.mapped), path)
+        assert f.run(pool=own).status == "done"
+        assert f.later.get_data() == (0,)
+        assert {child.pid for child in psutil.Process().children(recursive=True)} == before
 
 
 def test_rule_71_a_timeout_ends_the_run_and_frees_the_workers() -> None:
