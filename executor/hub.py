@@ -218,7 +218,7 @@ class Hub:
             case Blocked(port):
                 assert isinstance(port, Port)
                 attempt.waiting = port
-                self.reports.wait(attempt.key, port.index, port.taken)
+                self.reports.wait(attempt.key, port.index, port.taken, 1)
             case Awaiting(awaited):
                 self._await(attempt, awaited)
             case Returned(value):

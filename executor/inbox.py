@@ -81,8 +81,8 @@ class Inbox:
 
     def _wait(self, message: Wait, _: _Envelope, lease: Lease) -> list[Action]:
         if self.reports is not None:
-            self.reports.wait(message.key, message.port, message.chunk)
-        suspended = lease.waits(message.port, message.chunk)
+            self.reports.wait(message.key, message.port, message.chunk, message.resting_on)
+        suspended = lease.waits(message.port, message.chunk, message.resting_on)
         return self._machine.assign_line() if suspended else []
 
     def _cancel_stream(self, message: CancelStream, _: _Envelope, __: Lease) -> list[Action]:

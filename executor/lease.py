@@ -23,7 +23,8 @@ class Lease:
         "_ended",
         "_expected_s",
         "_load",
-        "_waiting_port",
+        "_reads",
+        "_waiting_ports",
         "cancelled",
         "code",
         "number",
@@ -46,7 +47,8 @@ class Lease:
         self._credit = invocation.credit
         self._emitted = 0
         self._cancels_pending = 0  # thrown at the generator and not answered yet
-        self._waiting_port = -1
+        self._waiting_ports: set[int] = set()
+        self._reads = False  # suspended in reads of these
         # Made when the first chunk is sent: most bodies read no stream.
         self._delivered: dict[int, int] | None = None
         self._ended: list[int] | None = None
@@ -76,25 +78,29 @@ class Lease:
 
     def produce(self, upto: int) -> None:
         self._credit = max(self._credit, upto)
-        if self._emitted < self._credit and self._waiting_port < 0:
+        if self._emitted < self._credit and not self._reads:
             self._resume()
 
     def throw_cancel(self) -> None:
         """A generator at the gate goes on for it; one that reads is thrown at after the read."""
         self._cancels_pending += 1
-        if self._waiting_port < 0:
+        if not self._reads:
             self._resume()
 
     # -- what it says ---------------------------------------------------------------------------------
 
-    def waits(self, port: int, chunk: int) -> bool:
-        """It waits for a chunk; void if that, or the stream's end, is on its way."""
+    def waits(self, port: int, chunk: int, resting_on: int = 1) -> bool:
+        """It waits for a chunk; void if that, or the stream's end, is on its way.
+
+        It is suspended if ``resting_on`` of its waits have not ended.
+        """
         if self._ended is not None and port in self._ended:
             return False
         if self._delivered is not None and self._delivered.get(port, 0) > chunk:
             return False
-        self._waiting_port = port
-        return self._suspend()
+        self._waiting_ports.add(port)
+        self._reads = len(self._waiting_ports) == resting_on
+        return self._reads and self._suspend()
 
     def emits(self, upto: int) -> bool:
         """It has emitted ``upto`` chunks."""
@@ -126,6 +132,7 @@ class Lease:
             self._load.begin(self._expected_s)
 
     def _wake(self, port: int) -> None:
-        if self._waiting_port == port:
-            self._waiting_port = -1
+        if port in self._waiting_ports:
+            self._waiting_ports.discard(port)
+            self._reads = False
             self._resume()

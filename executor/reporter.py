@@ -70,8 +70,8 @@ class Reporter:
     def read(self, key: AttemptKey, port: int, upto: int) -> None:
         self._reads.setdefault(key, {})[port] = upto
 
-    def wait(self, key: AttemptKey, port: int, chunk: int) -> None:
-        self._write(key, Wait(key, port, chunk))
+    def wait(self, key: AttemptKey, port: int, chunk: int, resting_on: int) -> None:
+        self._write(key, Wait(key, port, chunk, resting_on))
 
     def cancel_stream(self, key: AttemptKey, port: int) -> None:
         self._write(key, CancelStream(key, port))

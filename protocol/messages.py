@@ -127,14 +127,17 @@ class Read(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag
 
 
 class Wait(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
-    """Worker -> coordinator: the body is suspended until ``chunk`` of ``port`` comes.
+    """Worker -> coordinator: a task of the body waits until ``chunk`` of ``port`` comes.
 
-    Void if that chunk, or the stream's end, was already sent.
+    Void if that chunk, or the stream's end, was already sent. The whole body is suspended if
+    ``resting_on`` of its ports, this one included, wait and none of the waits is void; 0 means that
+    other tasks of the body go on.
     """
 
     key: AttemptKey
     port: int
     chunk: int
+    resting_on: int = 1
 
 
 class CancelStream(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.runtime.state import Node, Reading
+from orchestrator.runtime.state import Node, Reading, StreamEdge
 from protocol.messages import UNLIMITED
 
 
@@ -24,18 +24,18 @@ def allowance(node: Node, *, is_wanted_again: bool) -> int:
         if reading.live:
             room = min(room, edge.capacity - edge.untaken)
             # An edge that was widened has a window from then on.
-            has_use = has_use or edge.capacity > 1 or is_asked(reading)
+            has_use = has_use or edge.capacity > 1 or is_asked(edge, reading)
     if not has_use or room <= 0:
         return run.emitted
     return UNLIMITED if room == UNLIMITED else run.emitted + room
 
 
-def is_asked(reading: Reading) -> bool:
-    """Whether the reader stands still until the producer's next chunk comes."""
+def is_asked(edge: StreamEdge, reading: Reading) -> bool:
+    """Whether the reader waits for the producer's next chunk."""
     reader = reading.run
     if reader is None:
         return reading.emitted == 0  # the first chunk is what starts the reader
-    return reader.waiting is not None and reader.waiting.reading is reading
+    return edge.port in reader.waiting
 
 
 def goes_on(node: Node) -> bool:
@@ -45,7 +45,7 @@ def goes_on(node: Node) -> bool:
         return False
     if node.spec.kind == "map":
         return bool(run.in_flight)
-    if run.waiting is not None:
+    if run.rests:
         return False
     # A cancel is thrown at a closed gate too, and what it leads to is yet to be heard.
     return not rests_at_gate(node) or run.cancels_unanswered > 0
@@ -57,7 +57,7 @@ def rests_at_gate(node: Node) -> bool:
     assert run is not None
     if node.spec.kind == "map":
         return run.emitted in run.elements
-    if node.spec.kind != "stream" or run.waiting is not None:
+    if node.spec.kind != "stream" or run.rests:
         return False
     return run.emitted >= run.credit and run.emitted != run.thrown_at
 
@@ -79,7 +79,7 @@ def is_parked(node: Node, is_wanted_again: Callable[[Node], bool]) -> bool:
             return False
         for edge in node.streams_out:
             reading = edge.readings[run.number]
-            if reading.live and (reading.run is None or is_asked(reading)):
+            if reading.live and (reading.run is None or is_asked(edge, reading)):
                 return False
             if reading.live and edge.consumer.index not in seen:
                 seen.add(edge.consumer.index)

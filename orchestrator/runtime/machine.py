@@ -36,6 +36,8 @@ from orchestrator.runtime.waits import (
     Wait,
     edge_to_widen,
     find_deadlock,
+    is_certain,
+    waits_behind,
     waits_in_run,
     waits_to_start,
 )
@@ -246,10 +248,10 @@ class FlowMachine:
             _, edge, reading = found
             self.streams.take(edge, reading, upto)
 
-    def wait(self, key: AttemptKey, port: int, chunk: int) -> None:
+    def wait(self, key: AttemptKey, port: int, chunk: int, resting_on: int) -> None:
         found = self._reading_of(key, port)
         if found is not None:
-            self.streams.wait(*found, chunk)
+            self.streams.wait(*found, chunk, resting_on=resting_on)
 
     def cancel_stream(self, key: AttemptKey, port: int) -> None:
         found = self._reading_of(key, port)
@@ -326,7 +328,8 @@ class FlowMachine:
     def _end_run(self, run: Run, outputs: list[Value] | None) -> None:
         """The body is done: end the streams it reads and writes, then write its final value."""
         node = run.node
-        run.waiting = None
+        run.waiting.clear()
+        run.rests = False
         run.held = outputs if outputs is not None else []
         run.has_final = outputs is not None
         self._progress.note(node)
@@ -378,7 +381,7 @@ class FlowMachine:
             self._end_run(run, None)
             return
         source = maps.source_of(run)
-        if source is not None and run.waiting is None and maps.wants_element(run, source[1]):
+        if source is not None and not run.waiting and maps.wants_element(run, source[1]):
             self.streams.wait(run, *source, run.dispatched)
         self._progress.note_rest(node)
 
@@ -464,15 +467,23 @@ class FlowMachine:
     def _is_parked(self, node: Node) -> bool:
         return gate.is_parked(node, lambda other: self._firing.is_wanted(other.index))
 
-    def _repair(self, suspects: list[Node]) -> bool:
+    def _repair(self, suspects: list[Node], *, at_rest: bool = False) -> bool:
         """Widen one edge in a deadlock; one without a full edge ends the run (rule 52)."""
         deadlock = find_deadlock(suspects, self.waits_of, self._is_parked)
         if deadlock is None:
             return False
         edge = edge_to_widen(deadlock)
+        if edge is None and not is_certain(deadlock):
+            if not at_rest:
+                return False
+            edge = edge_to_widen(waits_behind(deadlock, self.waits_of))
         if edge is None:
             self._end_deadlocked(deadlock)
             return True
+        self._widen(edge, suspects)
+        return True
+
+    def _widen(self, edge: Edge, suspects: list[Node]) -> None:
         edge.widen()
         self.widened[edge.index] = self.widened.get(edge.index, 0) + 1
         self._progress.suspects.extend(suspects)  # there may be more cycles
@@ -480,11 +491,10 @@ class FlowMachine:
             self._write_final(edge.producer)
         else:
             self.streams.look_again(edge.producer)
-        return True
 
     def _come_to_rest(self) -> None:
         """Nothing moves: the run is done, or its demand cannot be met (rules 64, 65)."""
-        if self._repair(self.nodes):
+        if self._repair(self.nodes, at_rest=True):
             return
         if any(self._is_unmet(node) for node in self.nodes):
             self._end_deadlocked([])
@@ -495,7 +505,7 @@ class FlowMachine:
         run = node.run
         if run is None:
             return self._firing.is_wanted(node.index)
-        return run.waiting is not None or run.held is not None
+        return run.rests or run.held is not None
 
     def _end_deadlocked(self, cycle: list[Wait]) -> None:
         waits = [wait.describe() for node in self.nodes for wait in self.waits_of(node)]

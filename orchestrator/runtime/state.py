@@ -103,15 +103,6 @@ class StreamEdge:
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class Waiting:
-    """A run rests until its stream on ``edge`` has chunk ``chunk``."""
-
-    edge: StreamEdge
-    reading: Reading
-    chunk: int
-
-
-@dataclass(slots=True, eq=False, repr=False)
 class Element:
     """What became of one element of a map: its outputs, or the error it ended with."""
 
@@ -128,7 +119,8 @@ class Run:
     key: AttemptKey
     credit: int
     emitted: int = 0
-    waiting: Waiting | None = None
+    waiting: dict[int, StreamEdge] = field(default_factory=dict)  # reads without a chunk, by port
+    rests: bool = False  # until one of these has a chunk; else other tasks of the body go on
     cancels_unanswered: int = 0
     thrown_at: int = -1  # chunks emitted when a cancel was last thrown: past the gate until the next
     # The final outputs, computed but not yet written because an edge is full (barrier 0).

@@ -14,7 +14,7 @@ from executor.host import Host
 from orchestrator.resolver.firing import Firing
 from orchestrator.runtime import gate
 from orchestrator.runtime.progress import Progress
-from orchestrator.runtime.state import Node, Reading, Run, StreamEdge, Waiting
+from orchestrator.runtime.state import Node, Reading, Run, StreamEdge
 from protocol.values import Value
 
 
@@ -73,7 +73,7 @@ class Streams:
             self.maps.append(reader.node)
         else:
             self._host.deliver(reader.key, edge.port, first, values)
-        self._stop_waiting(reading)
+        self._stop_waiting(edge, reading)
 
     def end(self, run: Run) -> None:
         """The run emits nothing more: its readers come to the end after what they have yet to take."""
@@ -92,7 +92,7 @@ class Streams:
                 self.maps.append(reader.node)
             else:
                 self._host.end_stream(reader.key, edge.port, reading.emitted)
-            self._stop_waiting(reading)
+            self._stop_waiting(edge, reading)
 
     def _note_come(self, edge: StreamEdge, reading: Reading) -> None:
         if not reading.has_come:
@@ -109,18 +109,25 @@ class Streams:
             edge.untaken -= taken
             self.look_again(edge.producer)
 
-    def wait(self, run: Run, edge: StreamEdge, reading: Reading, chunk: int) -> None:
-        """The reader rests until that chunk comes; void if it, or the end, was already sent."""
+    def wait(
+        self, run: Run, edge: StreamEdge, reading: Reading, chunk: int, *, resting_on: int = 1
+    ) -> None:
+        """The reader waits for that chunk; void if it, or the end, was already sent.
+
+        Its body rests if the coordinator too knows of ``resting_on`` waits: else the chunk that ends
+        one of them is on its way.
+        """
         if reading.ended or not reading.live or reading.emitted > chunk:
             return
-        run.waiting = Waiting(edge, reading, chunk)
+        run.waiting[edge.port] = edge
+        run.rests = len(run.waiting) == resting_on
         self._progress.note_rest(run.node)
         self.look_again(edge.producer)
 
-    def _stop_waiting(self, reading: Reading) -> None:
+    def _stop_waiting(self, edge: StreamEdge, reading: Reading) -> None:
         reader = reading.run
-        if reader is not None and gate.is_asked(reading):
-            reader.waiting = None
+        if reader is not None and reader.waiting.pop(edge.port, None) is not None:
+            reader.rests = False
             self._progress.note(reader.node)
 
     def cancel(self, edge: StreamEdge, reading: Reading) -> None:
@@ -154,7 +161,7 @@ class Streams:
         reading.live = False
         edge.untaken -= reading.untaken
         reading.buffer.clear()
-        self._stop_waiting(reading)
+        self._stop_waiting(edge, reading)
         self.look_again(edge.producer)
         if not reading.ended:
             self._progress.suspect_upstream(edge.producer)

@@ -5,12 +5,14 @@ node that rests waits for others: a reader for its stream's producer, a producer
 edge's slow consumer, an unstarted node for the producers of what it lacks. All of a node's waits must
 end before it goes on, so every cycle of waits is a deadlock; one that contains a full edge is
 *artificial*, and widening the smallest full edge on it repairs it (Geilen & Basten 2003: at once,
-for each cycle by itself, not only when the whole flow is still).
+for each cycle by itself, not only when the whole flow is still). The exception is a body that reads
+several streams in several tasks: any chunk wakes it, so a cycle through it proves nothing until the
+whole flow is at rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -22,12 +24,16 @@ Edge: TypeAlias = FinalEdge | StreamEdge
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """``waiter`` rests until ``awaited`` goes on; ``is_full``: because the edge has no room."""
+    """``waiter`` rests until ``awaited`` goes on; ``is_full``: because the edge has no room.
+
+    ``is_one_of_several``: the end of any other wait of the waiter would do as well.
+    """
 
     waiter: Node
     awaited: Node
     edge: Edge
     is_full: bool
+    is_one_of_several: bool = False
 
     def describe(self) -> str:
         """A sentence for the user."""
@@ -59,10 +65,11 @@ def waits_in_run(node: Node, run: Run) -> list[Wait]:
     if rests_at_gate(node):
         # Without a full edge it waits to be asked: no reason to widen, but part of a cycle.
         return _full(node, node.streams_out) or _to_be_asked(node, run)
-    if run.waiting is not None:
-        edge = run.waiting.edge
-        return [Wait(node, edge.producer, edge, is_full=False)]
-    return []
+    several = len(run.waiting) > 1
+    return [
+        Wait(node, edge.producer, edge, is_full=False, is_one_of_several=several)
+        for edge in run.waiting.values()
+    ]
 
 
 def _to_be_asked(node: Node, run: Run) -> list[Wait]:
@@ -126,7 +133,24 @@ def _follow(
     return None
 
 
-def edge_to_widen(deadlock: list[Wait]) -> Edge | None:
+def is_certain(deadlock: Iterable[Wait]) -> bool:
+    """Whether these waits alone keep their waiters from ever going on."""
+    return not any(wait.is_one_of_several for wait in deadlock)
+
+
+def waits_behind(deadlock: Iterable[Wait], waits_of: Callable[[Node], list[Wait]]) -> Iterator[Wait]:
+    """All waits that can be reached from a deadlock's."""
+    pending = [wait.waiter for wait in deadlock]
+    seen = {node.index for node in pending}  # membership only, never iterated
+    while pending:
+        for wait in waits_of(pending.pop()):
+            yield wait
+            if wait.awaited.index not in seen:
+                seen.add(wait.awaited.index)
+                pending.append(wait.awaited)
+
+
+def edge_to_widen(deadlock: Iterable[Wait]) -> Edge | None:
     """The smallest full edge in a deadlock, or None where it is a real one."""
     return min(
         (wait.edge for wait in deadlock if wait.is_full),

@@ -129,10 +129,10 @@ def test_chunks_that_nobody_reads_are_counted_and_not_sent() -> None:
 def test_a_reader_reports_what_it_takes_and_when_it_waits() -> None:
     bench = Bench()
     bench.invoke(total, STREAM)
-    assert bench.reports.take() == [("wait", 0, 0)]
+    assert bench.reports.take() == [("wait", 0, 0, 1)]
     bench.hub.deliver(KEY, 0, 0, values(1, 2))
     bench.run()
-    assert bench.reports.take() == [("read", 0, 1), ("read", 0, 2), ("wait", 0, 2)]
+    assert bench.reports.take() == [("read", 0, 1), ("read", 0, 2), ("wait", 0, 2, 1)]
     bench.hub.end_stream(KEY, 0, 2)
     bench.run()
     assert bench.reports.take()[0][3] == values(3)

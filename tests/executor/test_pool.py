@@ -87,7 +87,7 @@ class Owner:
     def read(self, key: AttemptKey, port: int, upto: int) -> None:
         self.taken.append(key.node)
 
-    def wait(self, key: AttemptKey, port: int, chunk: int) -> None:
+    def wait(self, key: AttemptKey, port: int, chunk: int, resting_on: int) -> None:
         self.waiting.append(key.node)
 
     def cancel_stream(self, key: AttemptKey, port: int) -> None: ...

@@ -62,7 +62,7 @@ def test_what_is_held_back_of_an_attempt_is_written_before_anything_else_about_i
     wire.reporter.chunks(ONE, 0, 1, 1, [b"a"])
     wire.reporter.read(ONE, 0, 1)
     wire.reporter.chunks(TWO, 0, 1, 1, [b"b"])
-    wire.reporter.wait(ONE, 0, 1)
+    wire.reporter.wait(ONE, 0, 1, 1)
     wire.reporter.completed(TWO, 1, 0.5, [b"c"], None)
     assert wire.messages() == [
         Read(ONE, 0, 1),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.runtime.state import Node, StreamEdge
-from orchestrator.runtime.waits import Wait, edge_to_widen, find_deadlock
+from orchestrator.runtime.waits import Wait, edge_to_widen, find_deadlock, is_certain, waits_behind
 from orchestrator.spec import EdgeInput, NodeSpec
 from protocol.messages import Digest
 
@@ -87,3 +89,17 @@ def test_rule_51_waiting_for_room_that_a_parked_node_would_make_is_a_deadlock() 
     graph = Waits("a=>b", parked="b")
     assert graph.names("a") == "a"
     assert Waits("a>b", parked="b").names("a") is None
+
+
+def test_a_cycle_through_a_body_that_reads_several_streams_at_once_proves_nothing() -> None:
+    graph = Waits("a>b a>c b>a c=>d d>c")
+    one, other = graph.waits["a"]
+    graph.waits["a"] = [replace(one, is_one_of_several=True), replace(other, is_one_of_several=True)]
+    deadlock = graph.deadlock("a")
+    assert deadlock is not None
+    assert edge_to_widen(deadlock) is None
+    assert not is_certain(deadlock)
+    # With the whole flow at rest, room on any full edge behind it may help.
+    edge = edge_to_widen(waits_behind(deadlock, lambda node: graph.waits.get(node.name, [])))
+    assert edge is not None
+    assert (edge.producer.name, edge.consumer.name) == ("c", "d")
