@@ -36,10 +36,17 @@ PURE = (
     "orchestrator.errors",
     "orchestrator.resolver.*",
     "orchestrator.graph.*",
+    "orchestrator.runtime.finals",
+    "orchestrator.runtime.gate",
+    "orchestrator.runtime.limits",
     "orchestrator.runtime.machine",
+    "orchestrator.runtime.maps",
     "orchestrator.runtime.outcome",
+    "orchestrator.runtime.progress",
+    "orchestrator.runtime.repair",
     "orchestrator.runtime.results",
     "orchestrator.runtime.state",
+    "orchestrator.runtime.streams",
     "orchestrator.runtime.waits",
 )
 

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from executor.host import Host, Input, Invocation, WorkerLoss
 from orchestrator.resolver.firing import Firing, Link
-from orchestrator.resolver.generations import compare
 from orchestrator.runtime import gate, maps
+from orchestrator.runtime.finals import Finals
 from orchestrator.runtime.job import Job
+from orchestrator.runtime.limits import Limits
 from orchestrator.runtime.outcome import (
-    Deadlocked,
     Done,
-    LimitReached,
     NodeFailed,
     NodeLost,
     NothingAccumulated,
@@ -28,19 +27,10 @@ from orchestrator.runtime.outcome import (
     TooFewOutputs,
 )
 from orchestrator.runtime.progress import Progress
+from orchestrator.runtime.repair import Repair
 from orchestrator.runtime.results import Newest
-from orchestrator.runtime.state import Element, FinalEdge, Node, Reading, Run, StreamEdge
+from orchestrator.runtime.state import Edge, Element, FinalEdge, Node, Reading, Run, StreamEdge
 from orchestrator.runtime.streams import Streams
-from orchestrator.runtime.waits import (
-    Edge,
-    Wait,
-    edge_to_widen,
-    find_deadlock,
-    is_certain,
-    waits_behind,
-    waits_in_run,
-    waits_to_start,
-)
 from orchestrator.spec import ConstantInput, EdgeInput, ParameterInput
 from protocol.messages import (
     WHOLE,
@@ -71,8 +61,6 @@ class FlowMachine:
         self._codes = job.codes()
         self._constants = job.constants()
         self._parameters = job.parameters
-        self._limits = job.limits
-        self._constant_limit = job.constant_limit
         self.nodes = [Node(index, node) for index, node in enumerate(job.spec.nodes)]
         self.edges: list[Edge] = []
         self._by_port: dict[tuple[int, int], Edge] = {}
@@ -86,9 +74,19 @@ class FlowMachine:
         self.newest = Newest()
         self.outcome: Outcome | None = None
         self.dropped = 0  # reports about attempts that are not live
-        self.widened: dict[int, int] = {}  # how often, by edge
         self._progress = Progress()
+        self.limits = Limits(job, self.stop)
         self.streams = Streams(host, self._firing, self._progress)
+        self._finals = Finals(self._firing, self._progress, self.newest, self.limits)
+        self._repair = Repair(
+            self.nodes,
+            self.edges,
+            self._firing,
+            self._progress,
+            self.streams,
+            self._finals,
+            self.stop,
+        )
 
     def _connect(self, node: Node) -> None:
         for port, spec in enumerate(node.spec.ports):
@@ -125,7 +123,7 @@ class FlowMachine:
                 # A generator without demand is drained before its next run (rule 51).
                 self.streams.look_again(self.nodes[self._firing.wanted_again.pop()])
             elif self._progress.suspects:
-                self._repair(self._progress.take_suspects())
+                self._repair.look_at(self._progress.take_suspects())
             elif self._progress.count == 0:
                 self._come_to_rest()
             else:
@@ -135,6 +133,11 @@ class FlowMachine:
         """End the run from outside; the first outcome stands."""
         if self.outcome is None:
             self.outcome = outcome
+
+    @property
+    def widened(self) -> dict[int, int]:
+        """How often each edge was widened, by its index."""
+        return self._repair.widened
 
     def running(self) -> tuple[str, ...]:
         """The names of the nodes whose bodies a host holds."""
@@ -153,7 +156,7 @@ class FlowMachine:
             self._progress.suspect(node)
             return
         number = self._firing.next_run(node.index)
-        if self._constant_limit_reached(node, number):
+        if self.limits.reached_by_constant(node, number):
             return
         self._firing.start(node.index)
         key = AttemptKey(self._run, NodeId(node.index), number)
@@ -167,8 +170,7 @@ class FlowMachine:
             self.invoke(node, key, run.inputs, run.credit)
             self.streams.hand_on_buffered(run)
         self._progress.note(node)
-        for final in node.finals_in:
-            self._write_final(final.producer)
+        self._finals.write_awaited(node)
 
     def _bind(self, node: Node, port: int, run: Run) -> Input:
         given = node.spec.ports[port].input
@@ -192,22 +194,12 @@ class FlowMachine:
                 self._codes[spec.code],
                 inputs,
                 credit,
-                send_chunks=bool(node.streams_out) or bool(self._limits),
+                send_chunks=bool(node.streams_out) or bool(self.limits),
                 final_is_read=bool(node.finals_out) or spec.keep,
                 pinned=spec.pinned,
             )
         )
         self.live[key] = node
-
-    def _constant_limit_reached(self, node: Node, number: int) -> bool:
-        """Constants emit one generation per run of their consumer, and count for limits (rule 15)."""
-        limit = self._constant_limit
-        if limit is None or compare((number,), limit) < 0:
-            return False
-        if not any(isinstance(port.input, ConstantInput) for port in node.spec.ports):
-            return False
-        self.outcome = LimitReached(f"a constant of {node.name}", (number,))
-        return True
 
     # -- reports: chunks ---------------------------------------------------------------------------
 
@@ -219,7 +211,7 @@ class FlowMachine:
         assert first == run.emitted, (node.name, key, first, run.emitted)
         if values and not self._has_outputs(node, width):
             return
-        if node.index in self._limits:
+        if node in self.limits:
             for index in range(count):
                 if not self.emit(run, 1, width, values[index * width : (index + 1) * width]):
                     return
@@ -235,7 +227,7 @@ class FlowMachine:
         node.bytes += sum(map(size_bytes, values))
         if values:
             self.newest.keep_chunk(node, run.number, run.emitted - 1, values[-width:])
-        if self._limit_reached(node, (run.number, run.emitted - 1)):
+        if self.limits.reached(node, (run.number, run.emitted - 1)):
             return False
         self.streams.emit(run, width, values)
         return True
@@ -334,37 +326,10 @@ class FlowMachine:
         run.has_final = outputs is not None
         self._progress.note(node)
         self.streams.leave(run)
-        if self._can_write(node) and self._limit_reached_by_final(run):
+        if self._finals.can_write(node) and self._finals.reaches_limit(run):
             return
         self.streams.end(run)
-        self._write_final(node)
-
-    # -- barrier 0 ---------------------------------------------------------------------------------
-
-    def _can_write(self, node: Node) -> bool:
-        return not any(edge.is_full for edge in node.finals_out)
-
-    def _write_final(self, node: Node) -> None:
-        """Write a final value that is held, as soon as all that read the one before have (rule 46)."""
-        run = node.run
-        if run is None or run.held is None or self.outcome is not None:
-            return
-        if not self._can_write(node):
-            self._progress.suspect(node)
-            return
-        if self._limit_reached_by_final(run):
-            return
-        outputs = run.held
-        for edge in node.finals_out:
-            edge.queue.append(outputs[edge.spec.output])
-        node.bytes += sum(map(size_bytes, outputs))
-        node.runs += 1
-        node.run = None
-        self._progress.note(node)
-        self.newest.keep_final(node, run.number, outputs if run.has_final else None)
-        self._firing.end(node.index)
-        for edge in node.finals_out:
-            self._firing.arrive(edge.index)
+        self._finals.write(node)
 
     # -- maps --------------------------------------------------------------------------------------
 
@@ -410,20 +375,6 @@ class FlowMachine:
 
     # -- limits and shapes -------------------------------------------------------------------------
 
-    def _limit_reached(self, node: Node, generation: tuple[int, ...]) -> bool:
-        limit = self._limits.get(node.index)
-        if limit is None or compare(generation, limit) < 0:
-            return False
-        self.outcome = LimitReached(node.name, generation)
-        return True
-
-    def _limit_reached_by_final(self, run: Run) -> bool:
-        if not self._limit_reached(run.node, (run.number,)):
-            return False
-        run.node.runs += 1
-        self.newest.keep_final(run.node, run.number, run.held if run.has_final else None)
-        return True
-
     def _has_outputs(self, node: Node, outputs: int) -> bool:
         if outputs >= node.spec.needed_outputs:
             return True
@@ -455,61 +406,20 @@ class FlowMachine:
 
     # -- progress, rest and deadlock ---------------------------------------------------------------
 
-    def waits_of(self, node: Node) -> list[Wait]:
-        """What must happen before the node goes on; empty if it does, or if nobody wants it to."""
-        if node.run is not None:
-            return [] if node in self.streams.maps else waits_in_run(node, node.run)
-        if not self._firing.is_wanted(node.index):
-            return []
-        lacking = [self.edges[index] for index in self._firing.lacking(node.index)]
-        return waits_to_start(node, lacking)
-
-    def _is_parked(self, node: Node) -> bool:
-        return gate.is_parked(node, lambda other: self._firing.is_wanted(other.index))
-
-    def _repair(self, suspects: list[Node], *, at_rest: bool = False) -> bool:
-        """Widen one edge in a deadlock; one without a full edge ends the run (rule 52)."""
-        deadlock = find_deadlock(suspects, self.waits_of, self._is_parked)
-        if deadlock is None:
-            return False
-        edge = edge_to_widen(deadlock)
-        if edge is None and not is_certain(deadlock):
-            if not at_rest:
-                return False
-            edge = edge_to_widen(waits_behind(deadlock, self.waits_of))
-        if edge is None:
-            self._end_deadlocked(deadlock)
-            return True
-        self._widen(edge, suspects)
-        return True
-
-    def _widen(self, edge: Edge, suspects: list[Node]) -> None:
-        edge.widen()
-        self.widened[edge.index] = self.widened.get(edge.index, 0) + 1
-        self._progress.suspects.extend(suspects)  # there may be more cycles
-        if isinstance(edge, FinalEdge):
-            self._write_final(edge.producer)
-        else:
-            self.streams.look_again(edge.producer)
-
     def _come_to_rest(self) -> None:
         """Nothing moves: the run is done, or its demand cannot be met (rules 64, 65)."""
-        if self._repair(self.nodes, at_rest=True):
+        if self._repair.look_at(self.nodes, at_rest=True):
             return
         if any(self._is_unmet(node) for node in self.nodes):
-            self._end_deadlocked([])
+            self._repair.end([])
             return
-        self.outcome = Done(tuple(node.name for node in self.nodes if node.run is not None))
+        self.stop(Done(tuple(node.name for node in self.nodes if node.run is not None)))
 
     def _is_unmet(self, node: Node) -> bool:
         run = node.run
         if run is None:
             return self._firing.is_wanted(node.index)
         return run.rests or run.held is not None
-
-    def _end_deadlocked(self, cycle: list[Wait]) -> None:
-        waits = [wait.describe() for node in self.nodes for wait in self.waits_of(node)]
-        self.outcome = Deadlocked(tuple(waits), tuple(wait.describe() for wait in cycle))
 
     def check(self) -> None:
         """Assert what must hold between turns of a run that goes on (SEMANTICS 17, I3-I5)."""

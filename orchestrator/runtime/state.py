@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from executor.host import Input
 from orchestrator.spec import EdgeInput, NodeSpec
@@ -100,6 +101,9 @@ class StreamEdge:
         live = [reading for reading in self.readings.values() if reading.live]
         assert self.untaken == sum(reading.untaken for reading in live), self
         assert self.untaken <= self.capacity + self.excess, self
+
+
+Edge: TypeAlias = FinalEdge | StreamEdge
 
 
 @dataclass(slots=True, eq=False, repr=False)

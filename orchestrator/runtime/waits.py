@@ -14,12 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from orchestrator.runtime.gate import goes_on, rests_at_gate
-from orchestrator.runtime.state import FinalEdge, Node, Run, StreamEdge
-
-Edge: TypeAlias = FinalEdge | StreamEdge
+from orchestrator.runtime.state import Edge, Node, Run, StreamEdge
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""Final values from producers to readers: barrier 0 (SEMANTICS 9).
+
+Theory of operation. An edge holds ``capacity`` final values, one unless it was widened. A run that has
+ended *holds* its final value until every edge it writes to has room; the node's next run starts only
+then. The start of a reader's run takes its values off the edges, which lets those be written that wait.
+"""
+
+from __future__ import annotations
+
+from orchestrator.resolver.firing import Firing
+from orchestrator.runtime.limits import Limits
+from orchestrator.runtime.progress import Progress
+from orchestrator.runtime.results import Newest
+from orchestrator.runtime.state import Node, Run
+from protocol.values import size_bytes
+
+
+class Finals:
+    """All edges of one flow run that carry final values."""
+
+    def __init__(self, firing: Firing, progress: Progress, newest: Newest, limits: Limits) -> None:
+        self._firing = firing
+        self._progress = progress
+        self._newest = newest
+        self._limits = limits
+
+    def can_write(self, node: Node) -> bool:
+        """Whether all edges of the node have room for one more."""
+        return not any(edge.is_full for edge in node.finals_out)
+
+    def write(self, node: Node) -> bool:
+        """Write a final value that is held, as soon as all that read the one before have (rule 46).
+
+        False if that ended the flow's run.
+        """
+        run = node.run
+        if run is None or run.held is None:
+            return True
+        if not self.can_write(node):
+            self._progress.suspect(node)
+            return True
+        if self.reaches_limit(run):
+            return False
+        outputs = run.held
+        for edge in node.finals_out:
+            edge.queue.append(outputs[edge.spec.output])
+        node.bytes += sum(map(size_bytes, outputs))
+        node.runs += 1
+        node.run = None
+        self._progress.note(node)
+        self._newest.keep_final(node, run.number, outputs if run.has_final else None)
+        self._firing.end(node.index)
+        for edge in node.finals_out:
+            self._firing.arrive(edge.index)
+        return True
+
+    def write_awaited(self, reader: Node) -> None:
+        """The reader's run has taken its values: what waited for that is written."""
+        for edge in reader.finals_in:
+            if not self.write(edge.producer):
+                return
+
+    def reaches_limit(self, run: Run) -> bool:
+        """Whether the final value that is held ends the flow's run; it stays readable."""
+        if not self._limits.reached(run.node, (run.number,)):
+            return False
+        run.node.runs += 1
+        self._newest.keep_final(run.node, run.number, run.held if run.has_final else None)
+        return True
