@@ -15,106 +15,50 @@ that end before Hello, several in a row, break the pool: nothing is left waiting
 
 from __future__ import annotations
 
-import enum
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final
 
+from executor.actions import (
+    Action,
+    Assign,
+    DrainWorker,
+    KillWorker,
+    ReportCancelled,
+    ReportLost,
+    SpawnWorker,
+)
 from executor.errors import PoolBroken
 from executor.host import Invocation, WorkerLoss
 from executor.lease import Lease
 from executor.placement import Durations, Load, choose
+from executor.worker_states import TRANSITIONS, WorkerEvent, WorkerState
 from protocol.messages import AttemptKey, NodeId, RunId
+
+__all__ = [
+    "FAILED_STARTS_LIMIT",
+    "START_S",
+    "TRANSITIONS",
+    "Action",
+    "Assign",
+    "DrainWorker",
+    "KillWorker",
+    "PoolMachine",
+    "ReportCancelled",
+    "ReportLost",
+    "SpawnWorker",
+    "WorkerEvent",
+    "WorkerState",
+]
 
 FAILED_STARTS_LIMIT: Final = 3
 START_S: Final = 60.0
 """A worker that has not said Hello by then is taken for one that never will."""
 
 
-class WorkerState(enum.Enum):
-    STARTING = "starting"
-    READY = "ready"
-    DRAINING = "draining"
-    KILLED = "killed"
-    EXITED = "exited"
-
-
-class WorkerEvent(enum.Enum):
-    HELLO = "hello"
-    DRAIN = "drain"
-    KILL = "kill"
-    EXIT = "exit"
-
-
 _S = WorkerState
 _E = WorkerEvent
-
-# Every transition is here; nothing else assigns a WorkerState.
-TRANSITIONS: Final = MappingProxyType(
-    {
-        (_S.STARTING, _E.HELLO): _S.READY,
-        (_S.STARTING, _E.KILL): _S.KILLED,
-        (_S.STARTING, _E.EXIT): _S.EXITED,
-        (_S.READY, _E.DRAIN): _S.DRAINING,
-        (_S.READY, _E.KILL): _S.KILLED,
-        (_S.READY, _E.EXIT): _S.EXITED,
-        (_S.DRAINING, _E.KILL): _S.KILLED,
-        (_S.DRAINING, _E.EXIT): _S.EXITED,
-        # It said Hello before the signal came.
-        (_S.KILLED, _E.HELLO): _S.KILLED,
-        (_S.KILLED, _E.KILL): _S.KILLED,
-        (_S.KILLED, _E.EXIT): _S.EXITED,
-    }
-)
-
-
-# -- actions ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnWorker:
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class KillWorker:
-    """Send SIGKILL, as soon as its pid is known."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class DrainWorker:
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Assign:
-    """Send the invocation to the worker, before anything else about the attempt."""
-
-    worker: int
-    invocation: Invocation
-
-
-@dataclass(frozen=True, slots=True)
-class ReportLost:
-    key: AttemptKey
-    loss: WorkerLoss
-
-
-@dataclass(frozen=True, slots=True)
-class ReportCancelled:
-    """The attempt was given up and holds nothing any more."""
-
-    key: AttemptKey
-
-
-Action: TypeAlias = SpawnWorker | KillWorker | DrainWorker | Assign | ReportLost | ReportCancelled
-
-
-# -- state -----------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)

@@ -1,0 +1,50 @@
+"""What a pool is to do, as its machine decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from executor.host import Invocation, WorkerLoss
+from protocol.messages import AttemptKey
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnWorker:
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillWorker:
+    """Send SIGKILL, as soon as its pid is known."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainWorker:
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Send the invocation to the worker, before anything else about the attempt."""
+
+    worker: int
+    invocation: Invocation
+
+
+@dataclass(frozen=True, slots=True)
+class ReportLost:
+    key: AttemptKey
+    loss: WorkerLoss
+
+
+@dataclass(frozen=True, slots=True)
+class ReportCancelled:
+    """The attempt was given up and holds nothing any more."""
+
+    key: AttemptKey
+
+
+Action: TypeAlias = SpawnWorker | KillWorker | DrainWorker | Assign | ReportLost | ReportCancelled
