@@ -1,42 +1,47 @@
-"""What workers say, carried to the pool's machine and to the run that hears the reports."""
+"""What workers say, carried to the pool's machine and to the run that each message is about."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from executor.host import Reports
+from executor.host import Reports, WorkerLoss
 from executor.lease import Lease
 from executor.pool_machine import Action, PoolMachine
 from protocol.framing import Envelope, ProtocolError
 from protocol.messages import (
+    AttemptKey,
     Cancelled,
     CancelStream,
     CancelThrown,
     Chunk,
     Completed,
+    ErrorReport,
     Failed,
     FromWorker,
     Goodbye,
     Hello,
+    Missing,
     Read,
+    RunId,
     Wait,
 )
+from protocol.values import Value
 
 _Envelope: TypeAlias = Envelope[FromWorker]
 
 
 class Inbox:
-    """Reads envelopes of greeted workers. ``reports`` is whoever listens now, or nobody.
+    """Reads envelopes of greeted workers. ``reports`` holds who listens, by run.
 
     ``do`` carries out what follows from a message for the pool.
     """
 
     def __init__(self, machine: PoolMachine, do: Callable[[Sequence[Action]], None]) -> None:
-        self.reports: Reports | None = None
+        self.reports: dict[RunId, Reports] = {}
         self._machine = machine
         self._do = do
-        self._handlers: dict[type, Callable[[Any, _Envelope, Lease], list[Action]]] = {
+        self._handlers: dict[type, Callable[[Any, _Envelope, Lease, Reports], list[Action]]] = {
             Chunk: self._chunk,
             Read: self._read,
             Wait: self._wait,
@@ -46,6 +51,10 @@ class Inbox:
             Failed: self._failed,
             Cancelled: self._cancelled,
         }
+
+    def reports_of(self, run: RunId) -> Reports:
+        """Whoever hears of a run; one that takes no notice where nobody listens any more."""
+        return self.reports.get(run, _NOBODY)
 
     def take(self, worker: int, envelope: _Envelope) -> None:
         """Report what an envelope says, and do what follows from it.
@@ -65,52 +74,87 @@ class Inbox:
                 raise ProtocolError("a second Hello")
             lease = self._machine.leased_to(worker, message.key)
             if lease is not None:
-                self._do(self._handlers[type(message)](message, envelope, lease))
+                reports = self.reports.get(message.key.run, _NOBODY)
+                self._do(self._handlers[type(message)](message, envelope, lease, reports))
 
-    def _chunk(self, message: Chunk, envelope: _Envelope, lease: Lease) -> list[Action]:
-        if self.reports is not None:
-            values = [envelope.value(wire) for wire in message.values]
-            self.reports.chunks(message.key, message.first, message.count, message.width, values)
+    def _chunk(
+        self, message: Chunk, envelope: _Envelope, lease: Lease, reports: Reports
+    ) -> list[Action]:
+        values = [envelope.value(wire) for wire in message.values]
+        reports.chunks(message.key, message.first, message.count, message.width, values)
         suspended = lease.emits(message.first + message.count)
         return self._machine.assign_line() if suspended else []
 
-    def _read(self, message: Read, _: _Envelope, __: Lease) -> list[Action]:
-        if self.reports is not None:
-            self.reports.read(message.key, message.port, message.upto)
+    def _read(self, message: Read, _: _Envelope, __: Lease, reports: Reports) -> list[Action]:
+        reports.read(message.key, message.port, message.upto)
         return []
 
-    def _wait(self, message: Wait, _: _Envelope, lease: Lease) -> list[Action]:
-        if self.reports is not None:
-            self.reports.wait(message.key, message.port, message.chunk, message.resting_on)
+    def _wait(self, message: Wait, _: _Envelope, lease: Lease, reports: Reports) -> list[Action]:
+        reports.wait(message.key, message.port, message.chunk, message.resting_on)
         suspended = lease.waits(message.port, message.chunk, message.resting_on)
         return self._machine.assign_line() if suspended else []
 
-    def _cancel_stream(self, message: CancelStream, _: _Envelope, __: Lease) -> list[Action]:
-        if self.reports is not None:
-            self.reports.cancel_stream(message.key, message.port)
+    def _cancel_stream(
+        self, message: CancelStream, _: _Envelope, __: Lease, reports: Reports
+    ) -> list[Action]:
+        reports.cancel_stream(message.key, message.port)
         return []
 
-    def _cancel_thrown(self, message: CancelThrown, _: _Envelope, lease: Lease) -> list[Action]:
-        if self.reports is not None:
-            self.reports.cancel_thrown(message.key, message.merged, message.emitted)
+    def _cancel_thrown(
+        self, message: CancelThrown, _: _Envelope, lease: Lease, reports: Reports
+    ) -> list[Action]:
+        reports.cancel_thrown(message.key, message.merged, message.emitted)
         suspended = lease.answers_cancel(message.merged)
         return self._machine.assign_line() if suspended else []
 
-    def _completed(self, message: Completed, envelope: _Envelope, _: Lease) -> list[Action]:
-        if self.reports is not None:
-            outputs = [envelope.value(wire) for wire in message.outputs]
-            self.reports.completed(
-                message.key, message.emitted, message.seconds, outputs, message.missing
-            )
+    def _completed(
+        self, message: Completed, envelope: _Envelope, _: Lease, reports: Reports
+    ) -> list[Action]:
+        outputs = [envelope.value(wire) for wire in message.outputs]
+        reports.completed(message.key, message.emitted, message.seconds, outputs, message.missing)
         return self._machine.ended(message.key, message.seconds)
 
-    def _failed(self, message: Failed, envelope: _Envelope, _: Lease) -> list[Action]:
-        if self.reports is not None:
-            cause = None if message.cause is None else envelope.value(message.cause)
-            self.reports.failed(message.key, message.emitted, message.seconds, message.error, cause)
+    def _failed(self, message: Failed, envelope: _Envelope, _: Lease, reports: Reports) -> list[Action]:
+        cause = None if message.cause is None else envelope.value(message.cause)
+        reports.failed(message.key, message.emitted, message.seconds, message.error, cause)
         return self._machine.ended(message.key, message.seconds)
 
-    def _cancelled(self, message: Cancelled, _: _Envelope, __: Lease) -> list[Action]:
-        if self.reports is not None:
-            self.reports.cancelled(message.key)
+    def _cancelled(self, message: Cancelled, _: _Envelope, __: Lease, reports: Reports) -> list[Action]:
+        reports.cancelled(message.key)
         return self._machine.ended(message.key, None)
+
+
+class _Nobody:
+    """Takes no notice: the run has been detached."""
+
+    def chunks(
+        self, key: AttemptKey, first: int, count: int, width: int, values: list[Value]
+    ) -> None: ...
+
+    def read(self, key: AttemptKey, port: int, upto: int) -> None: ...
+
+    def wait(self, key: AttemptKey, port: int, chunk: int, resting_on: int) -> None: ...
+
+    def cancel_stream(self, key: AttemptKey, port: int) -> None: ...
+
+    def cancel_thrown(self, key: AttemptKey, merged: int, emitted: int) -> None: ...
+
+    def completed(
+        self,
+        key: AttemptKey,
+        emitted: int,
+        seconds: float,
+        outputs: list[Value],
+        missing: Missing | None,
+    ) -> None: ...
+
+    def failed(
+        self, key: AttemptKey, emitted: int, seconds: float, error: ErrorReport, cause: Value | None
+    ) -> None: ...
+
+    def cancelled(self, key: AttemptKey) -> None: ...
+
+    def lost(self, key: AttemptKey, loss: WorkerLoss) -> None: ...
+
+
+_NOBODY: Final[Reports] = _Nobody()

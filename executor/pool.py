@@ -72,7 +72,7 @@ STATUS_S: Final = 1.0
 
 
 class Pool:
-    """``workers`` processes (default: one per usable processor), for any number of runs in turn.
+    """``workers`` processes (default: one per usable processor), for any number of runs.
 
     Use it in a ``with`` block. Workers start in the background with the present working directory,
     environment, ``sys.path`` and warning filters; later changes do not reach them. A pool belongs to
@@ -83,7 +83,7 @@ class Pool:
         ValueError: the number of workers is not a positive one.
         OSError: the system refuses processes, files or descriptors.
         RuntimeError: this system is not Linux; or, later, the pool is used by another thread or after a
-            fork, or for two runs at once.
+            fork.
     """
 
     def __init__(self, workers: int | None = None, *, grace_s: float = 5.0) -> None:
@@ -157,24 +157,25 @@ class Pool:
         if self._machine.failure is not None:
             raise self._machine.failure
 
-    def attach(self, reports: Reports) -> None:
-        """Say what happens from now on to ``reports``, the one run that uses the pool.
+    def attach(self, run: RunId, reports: Reports) -> None:
+        """Say what happens from now on in a run to ``reports``; several runs may use a pool at once.
 
         Raises:
             PoolClosed: it is closed.
-            RuntimeError: another run uses it; or the wrong thread or process does.
+            RuntimeError: the wrong thread or process uses it, or the run is attached already.
         """
         self._check_usable()
-        if self._inbox.reports is not None:
-            raise RuntimeError("this pool is running a flow; a second one needs a pool of its own")
-        self._inbox.reports = reports
+        if run in self._inbox.reports:
+            raise RuntimeError(f"run {run} uses this pool already; every run needs a number of its own")
+        self._inbox.reports[run] = reports
 
-    def detach(self) -> None:
-        """The run is over. What it has left behind is given up and never reported."""
-        self._inbox.reports = None
+    def detach(self, run: RunId) -> None:
+        """A run is over. What it has left behind is given up and never reported."""
+        self._inbox.reports.pop(run, None)
         if self._release.alive:
             for key in self._machine.attempts():
-                self.cancel(key)
+                if key.run == run:
+                    self.cancel(key)
             self.flush()
 
     # -- verbs of Host ------------------------------------------------------------------------------
@@ -423,12 +424,10 @@ class Pool:
                     self._write(worker, Drain())
                 case ReportLost(key, loss):
                     self._held.pop(key, None)
-                    if self._inbox.reports is not None:
-                        self._inbox.reports.lost(key, loss)
+                    self._inbox.reports_of(key.run).lost(key, loss)
                 case ReportCancelled(key):
                     self._held.pop(key, None)
-                    if self._inbox.reports is not None:
-                        self._inbox.reports.cancelled(key)
+                    self._inbox.reports_of(key.run).cancelled(key)
                 case _:
                     assert_never(action)
 

@@ -1,8 +1,8 @@
 """Runs one FlowSpec on the event loop: pumps hosts, feeds the flow machine, unwinds at the end.
 
 Theory of operation. One *turn* takes what hosts have reported, lets the machine act on it and sends what
-it said, so that everything for one peer leaves as one envelope. A turn runs when a pool's socket is
-readable, when a deadline of the pool has come, when an inline body can go on, or when something that an
+it said, so that everything for one peer leaves as one envelope. A turn runs when the pool may have
+reported something (``orchestrator.pump``), when an inline body can go on, or when something that an
 inline body awaited is there. Ending is always the same, whatever the reason: give up every live
 attempt, wait until hosts have answered for each (the pool kills a worker that does not), release.
 """
@@ -10,22 +10,20 @@ attempt, wait until hosts have answered for each (the pool kills a worker that d
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from types import coroutine
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from executor.host import Host, Reports
 from executor.hub import BY_REFERENCE, Hub, Resume
 from orchestrator.event_loop import (
     Event,
     TaskCancelled,
     TaskHandle,
     current_event_loop,
-    readable,
     sleep,
 )
+from orchestrator.pump import Pump
 from orchestrator.runtime.hosts import Router
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
@@ -38,40 +36,21 @@ _CRASH_PATIENCE_S: Final = 5.0
 _Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
-class ProcessHost(Host, Protocol):
-    """What the coordinator needs of a pool, which knows no event loop: it is pumped."""
-
-    def attach(self, reports: Reports) -> None: ...
-
-    def detach(self) -> None: ...
-
-    def sockets(self) -> list[Any]: ...
-
-    def on_readable(self, source: Any, now: float) -> None: ...
-
-    def next_deadline(self) -> float: ...
-
-    def on_deadline(self, now: float) -> None: ...
-
-    def flush(self) -> None: ...
-
-
 class Coordinator:
     """One run of one job. ``run`` is a coroutine for an :class:`EventLoop`."""
 
-    def __init__(self, job: Job, pool: ProcessHost | None) -> None:
+    def __init__(self, job: Job, pump: Pump | None) -> None:
         self._job = job
-        self._pool = pool
-        self._run = RunId(next(_run_ids))
+        self._pump = pump
+        self.number = RunId(next(_run_ids))
         self._ended = Event()  # the outcome is there
         self._idle = Event()  # and no host holds an attempt any more
-        self._tasks: dict[object, TaskHandle[None]] = {}  # pumps by their source
-        self._armed_for = math.inf
+        self._tasks: dict[object, TaskHandle[None]] = {}
         self._steps_inline = False
         self._crash: BaseException | None = None
         self._hub = Hub(BY_REFERENCE, on_await=self._await_inline)
-        self._router = Router(job.spec, self._hub, pool, dumps)
-        self.machine = FlowMachine(job, self._run, self._router)
+        self._router = Router(job.spec, self._hub, None if pump is None else pump.pool, dumps)
+        self.machine = FlowMachine(job, self.number, self._router)
         self._hub.attach(self.machine)
 
     async def run(self) -> FlowMachine:
@@ -79,13 +58,14 @@ class Coordinator:
 
         Cancelled or interrupted, it gives up what is going on, waits for that, and raises on.
         """
-        if self._pool is not None:
-            self._pool.attach(self.machine)
+        if self._pump is not None:
+            self._pump.pool.attach(self.number, self.machine)
+            self._pump.add(self)
         try:
             if self._job.timeout_s is not None:
                 self._spawn(partial(self._time_out, self._job.timeout_s))
             self.machine.begin()
-            self._turn()
+            self.turn()
             await self._ended.wait()
         finally:
             try:
@@ -93,22 +73,22 @@ class Coordinator:
             finally:
                 for task in list(self._tasks.values()):
                     task.cancel()
-                if self._pool is not None:
-                    self._pool.detach()
+                if self._pump is not None:
+                    self._pump.remove(self)
+                    self._pump.pool.detach(self.number)
         if self._crash is not None:
             raise self._crash
         return self.machine
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
         """Let the machine act on what was reported, and send what it said."""
         machine = self.machine
         machine.settle()
         if self._hub.is_ready and not self._steps_inline:
             self._steps_inline = True
             self._spawn(self._step_inline)
-        if self._pool is not None:
-            self._pool.flush()
-            self._watch(self._pool)
+        if self._pump is not None:
+            self._pump.push()
         if self._job.observe is not None:
             self._job.observe(machine)
         if machine.outcome is not None:
@@ -119,16 +99,16 @@ class Coordinator:
     async def _unwind(self) -> None:
         self.machine.stop(Interrupted())
         self.machine.cancel_live()
-        self._turn()
+        self.turn()
         await self._idle.wait()
-        self._router.release(self._run)
-        if self._pool is not None:
-            self._pool.flush()
+        self._router.release(self.number)
+        if self._pump is not None:
+            self._pump.push()
 
     async def _time_out(self, timeout_s: float) -> None:
         await sleep(timeout_s)
         self.machine.stop(TimedOut(timeout_s, self.machine.running()))
-        self._turn()
+        self.turn()
 
     # -- inline bodies ----------------------------------------------------------------------------
 
@@ -138,7 +118,7 @@ class Coordinator:
             # What becomes ready meanwhile waits for the next pass, so that sockets are looked at.
             for _ in range(hub.ready):
                 hub.step()
-            self._turn()
+            self.turn()
             await sleep(0)
         self._steps_inline = False
 
@@ -155,32 +135,15 @@ class Coordinator:
             resume.throw(error)
         else:
             resume.send(answer)
-        self._turn()
+        self.turn()
 
-    # -- the pool's sockets and deadlines -------------------------------------------------------------
+    # -- crashes ------------------------------------------------------------------------------------
 
-    def _watch(self, pool: ProcessHost) -> None:
-        for source in pool.sockets():
-            if source not in self._tasks:
-                self._spawn(partial(self._pump, pool, source), source)
-        deadline = pool.next_deadline()
-        if deadline < self._armed_for:
-            self._armed_for = deadline
-            self._spawn(partial(self._wake_at, pool, deadline))
-
-    async def _pump(self, pool: ProcessHost, source: Any) -> None:
-        loop = current_event_loop()
-        while source in pool.sockets():
-            await readable(source)
-            pool.on_readable(source, loop.now())
-            self._turn()
-
-    async def _wake_at(self, pool: ProcessHost, deadline: float) -> None:
-        loop = current_event_loop()
-        await sleep(deadline - loop.now())
-        self._armed_for = math.inf
-        pool.on_deadline(loop.now())
-        self._turn()
+    def crash(self, error: BaseException) -> None:
+        """A defect, or a pool that broke, ends the run; ``run`` raises the first."""
+        self._crash = self._crash or error
+        self._ended.set()
+        self._spawn(self._stop_waiting_for_hosts)
 
     async def _stop_waiting_for_hosts(self) -> None:
         """After a crash of ours, what is still to come may never come."""
@@ -189,20 +152,18 @@ class Coordinator:
 
     # -- tasks --------------------------------------------------------------------------------------
 
-    def _spawn(self, work: _Work, source: object = None) -> None:
-        name = object() if source is None else source
+    def _spawn(self, work: _Work) -> None:
+        name = object()
         self._tasks[name] = current_event_loop().create_task(self._guard(name, work))
 
     async def _guard(self, name: object, work: _Work) -> None:
-        """A defect, or a pool that broke, must end the run: nobody joins these tasks."""
+        """A defect must end the run: nobody joins these tasks."""
         try:
             await work()
         except TaskCancelled:
             raise
         except BaseException as error:  # noqa: BLE001 - raised again by ``run``
-            self._crash = self._crash or error
-            self._ended.set()
-            self._spawn(self._stop_waiting_for_hosts)
+            self.crash(error)
         finally:
             del self._tasks[name]
 

@@ -16,6 +16,7 @@ from orchestrator.event_loop import EventLoop
 from orchestrator.graph.compile import compile_flow
 from orchestrator.graph.flow import Flow, StopAt, publish
 from orchestrator.graph.limits import stop_limits
+from orchestrator.pump import Pump
 from orchestrator.report import NodeReport, RunReport
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
@@ -87,7 +88,7 @@ def _execute(
             pool = None
         elif pool is None:
             pool = stack.enter_context(Pool(workers))
-        machine = _run(Coordinator(job, pool))
+        machine = _run(job, pool)
         if pool is not None and pool.failure is not None:
             raise pool.failure  # says more than that a node was lost
     publish(flow, RunResults(spec, machine.newest))
@@ -101,9 +102,10 @@ def _raise_failure(ended: _Ended) -> None:
         raise error
 
 
-def _run(coordinator: Coordinator) -> FlowMachine:
-    loop = EventLoop()
-    machine = loop.run_until_complete(coordinator.run(), join=True, wait_for_spawned_tasks=False)
+def _run(job: Job, pool: Pool | None) -> FlowMachine:
+    # Pumps that the run leaves behind are closed with the loop's other tasks.
+    coordinator = Coordinator(job, None if pool is None else Pump(pool))
+    machine = EventLoop().run_until_complete(coordinator.run(), join=True, wait_for_spawned_tasks=False)
     assert isinstance(machine, FlowMachine)
     return machine
 

@@ -61,7 +61,7 @@ def test_an_attempt_is_sent_before_the_next_message_can_say_anything_to_it() -> 
     log = Log()
     machine = PoolMachine(1)
     inbox = Inbox(machine, log.do)
-    inbox.reports = log  # type: ignore[assignment]  # the verbs that are heard here
+    inbox.reports[RunId(1)] = log  # type: ignore[assignment]  # the verbs that are heard here
     machine.start(0.0)
     machine.started(1, 100)
     machine.greeted(1)

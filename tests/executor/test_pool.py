@@ -45,8 +45,9 @@ RUN = RunId(1)
 class Owner:
     """Drives a pool as a coordinator does, and keeps what it reports."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, run: RunId = RUN) -> None:
         self.pool = pool
+        self.run = run
         self.results: dict[int, Any] = {}
         self.errors: dict[int, ErrorReport] = {}
         self.losses: dict[int, WorkerLoss] = {}
@@ -54,12 +55,12 @@ class Owner:
         self.emitted: dict[int, list[Any]] = {}
         self.waiting: list[int] = []
         self.taken: list[int] = []
-        pool.attach(self)
+        pool.attach(run, self)
 
     def invoke(
         self, node: int, body: Callable[..., object], *inputs: Input, credit: int = UNLIMITED
     ) -> AttemptKey:
-        key = AttemptKey(RUN, NodeId(node), 0)
+        key = AttemptKey(self.run, NodeId(node), 0)
         code = Code(Digest(body.__qualname__.encode()), encode_code(BodyCode(body)))
         self.pool.invoke(Invocation(key, code, list(inputs), credit))
         return key
@@ -128,7 +129,7 @@ def owner(shared_pool: Pool) -> Iterator[Owner]:
     """An owner of two ready workers; whatever it does to them, the next test has two again."""
     shared_pool.wait_ready()
     yield Owner(shared_pool)
-    shared_pool.detach()
+    shared_pool.detach(RUN)
     shared_pool._machine.check()
     while shared_pool._machine.attempts():
         shared_pool._pump()
@@ -342,7 +343,7 @@ def test_what_a_run_leaves_behind_is_given_up_when_it_detaches() -> None:
         owner.invoke(1, sleep, dumps(1000))
         owner.invoke(2, double, dumps(1))
         owner.pool.flush()
-        pool.detach()
+        pool.detach(RUN)
         second = Owner(pool)
         assert second.result(3, double, dumps(4)) == 8
         assert not owner.ended(1)
@@ -397,7 +398,7 @@ def test_closing_ends_workers_and_what_they_started_f26() -> None:
     wait_for(lambda: not is_alive(child))
     pool.close()
     with pytest.raises(PoolClosed):
-        pool.attach(owner)
+        pool.attach(RUN, owner)
 
 
 def test_closing_waits_for_a_busy_worker_no_longer_than_the_grace() -> None:
@@ -422,7 +423,7 @@ def test_a_pool_that_is_forgotten_leaves_nothing() -> None:
 def test_what_a_body_prints_is_not_lost(capfd: pytest.CaptureFixture[str]) -> None:
     with Pool(1) as pool:
         Owner(pool).result(1, print_line)
-        pool.detach()
+        pool.detach(RUN)
         Owner(pool).result(2, print_unfinished)
     assert capfd.readouterr().out == "a line\nno newline"
 
@@ -485,9 +486,22 @@ def test_elsewhere_than_on_linux_a_pool_is_refused(monkeypatch: pytest.MonkeyPat
         Pool(1)
 
 
-def test_a_second_run_at_the_same_time_is_refused(owner: Owner) -> None:
-    with pytest.raises(RuntimeError, match="a second one needs a pool of its own"):
-        owner.pool.attach(owner)
+def test_several_runs_share_a_pool_and_each_hears_of_its_own(owner: Owner) -> None:
+    other = Owner(owner.pool, RunId(2))
+    owner.invoke(99, sleep, dumps(1000))
+    for each in (owner, other):
+        for number in range(20):
+            each.invoke(number, double, dumps(number + each.run))
+    other.until(lambda: len(other.results) == 20)
+    owner.pool.detach(RUN)
+    assert other.results == {number: 2 * number + 4 for number in range(20)}
+    assert other.result(50, double, dumps(1)) == 2  # what was given up concerns the other run alone
+    owner.pool.detach(RunId(2))
+
+
+def test_one_run_is_not_attached_twice(owner: Owner) -> None:
+    with pytest.raises(RuntimeError, match="run 1 uses this pool already"):
+        owner.pool.attach(RUN, owner)
 
 
 def test_another_thread_is_refused(shared_pool: Pool) -> None:

@@ -27,6 +27,7 @@ from orchestrator.graph.compile import compile_flow
 from orchestrator.graph.draft import parameter
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
+from orchestrator.pump import Pump
 from orchestrator.running import ParameterError
 from orchestrator.runtime.errors import (
     FlowTimeoutError,
@@ -157,7 +158,7 @@ def test_a_flow_spec_is_plain_data_that_runs_where_it_is_decoded(pool: Pool) -> 
     assert local == Locals()
     decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(spec), type=FlowSpec)
     assert decoded == spec
-    coordinator = Coordinator(Job(decoded, Locals(), {}, {}), pool)
+    coordinator = Coordinator(Job(decoded, Locals(), {}, {}), Pump(pool))
     EventLoop().run_until_complete(coordinator.run(), join=True, wait_for_spawned_tasks=False)
     [number] = [index for index, each in enumerate(decoded.nodes) if each.name == "total"]
     [final] = coordinator.machine.newest.finals[number].outputs or ()
