@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from executor import blueprint
 from executor.accumulation import Accumulator
-from executor.body import NOT_READY, Stream, StreamPort
+from executor.body import NOT_READY, Stream, StreamPort, UpstreamFailed
 from executor.code import LoadedCode
-from executor.host import Invocation
+from executor.host import Broken, Invocation
 from executor.life_cycle import Body
 from protocol.messages import DefaultInput, StreamInput
+from protocol.serialization import DeserializationError
 from protocol.values import Value
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ class Attempt:
 class Port(StreamPort):
     """The chunks of one stream that have come for one attempt."""
 
-    __slots__ = ("_attempt", "_buffer", "_received", "closed", "end", "index", "taken")
+    __slots__ = ("_attempt", "_buffer", "_received", "broken", "closed", "end", "index", "taken")
 
     def __init__(self, attempt: Attempt, index: int) -> None:
         self._attempt = attempt
@@ -115,6 +117,7 @@ class Port(StreamPort):
         self.index = index
         self.taken = 0
         self.end: int | None = None
+        self.broken: Broken | None = None
         self.closed = False
 
     def receive(self, first: int, values: list[Value]) -> bool:
@@ -131,8 +134,10 @@ class Port(StreamPort):
             raise RuntimeError("this stream belongs to a run that has ended")
         buffer = self._buffer
         if not buffer:
-            if self.closed or (self.end is not None and self.taken >= self.end):
+            if self.closed:
                 raise StopIteration
+            if self.end is not None and self.taken >= self.end:
+                self._raise_end()
             return NOT_READY
         hub = attempt.hub
         value = buffer.popleft()
@@ -140,6 +145,16 @@ class Port(StreamPort):
         hub.reports.read(attempt.key, self.index, self.taken)
         hub.on_take(not buffer)
         return hub.codec.loads(value)
+
+    def _raise_end(self) -> NoReturn:
+        if self.broken is None:
+            raise StopIteration
+        failure, cause = self.broken.failure, self.broken.cause
+        error = UpstreamFailed(failure.node, failure.reason)
+        if cause is not None:
+            with suppress(DeserializationError):  # the sentence says it too
+                error.__cause__ = self._attempt.hub.codec.loads(cause)  # type: ignore[assignment]
+        raise error
 
     def cancel(self) -> None:
         if self.closed or self._attempt.ended:

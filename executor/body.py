@@ -23,6 +23,22 @@ class StreamCancelled(Exception):  # noqa: N818 - its name is the contract
     """
 
 
+class UpstreamFailed(Exception):  # noqa: N818 - says what happened to whom
+    """Raised where a body reads on in a stream whose producer has failed, after its last chunk.
+
+    The producer's own exception is the ``__cause__`` where it could be sent. Only in a run with
+    ``terminate_on_node_error=False``: else a failure ends the run.
+    """
+
+    def __init__(self, node: str, reason: str) -> None:
+        super().__init__(node, reason)
+        self.node = node
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the stream breaks off: node {self.node!r} failed: {self.reason}"
+
+
 @final
 class _Singleton:
     """A marker that keeps its identity when it is pickled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ def describe(
         text = f"{type(error).__qualname__} (its text cannot be had: {broken!r})\n"
     if cause is None:
         text += _why_it_stays(error)
-    return ErrorReport(fault, type(error).__qualname__, _message(error), text), cause
+    return ErrorReport(fault, type(error).__qualname__, _message(error), text, os.getpid()), cause
 
 
 def _why_it_stays(error: BaseException) -> str:

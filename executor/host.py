@@ -17,6 +17,7 @@ from protocol.messages import (
     DefaultInput,
     Digest,
     ErrorReport,
+    Failure,
     Missing,
     RunId,
     StreamInput,
@@ -52,6 +53,14 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True)
+class Broken:
+    """A stream does not end, it breaks off: its producer failed with ``cause``, if that travels."""
+
+    failure: Failure
+    cause: Value | None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerLoss:
     """How a worker process ended that we did not tell to end.
 
@@ -73,7 +82,9 @@ class Host(Protocol):
 
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None: ...
 
-    def end_stream(self, key: AttemptKey, port: int, count: int) -> None: ...
+    def end_stream(
+        self, key: AttemptKey, port: int, count: int, broken: Broken | None = None
+    ) -> None: ...
 
     def produce(self, key: AttemptKey, upto: int) -> None: ...
 

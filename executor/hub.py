@@ -27,7 +27,7 @@ from executor.blueprint import BodyKind
 from executor.body import NO_VALUE, SKIP, StreamCancelled
 from executor.code import LoadedCode, load_code
 from executor.failure import describe
-from executor.host import Invocation, Reports
+from executor.host import Broken, Invocation, Reports
 from executor.life_cycle import NATURAL_END, Awaiting, Blocked, Body, Raised, Returned, Step, Yielded
 from protocol import serialization
 from protocol.messages import (
@@ -110,10 +110,11 @@ class Hub:
         if attempt is not None and attempt.ports[port].receive(first, values):
             self._wake(attempt, port)
 
-    def end_stream(self, key: AttemptKey, port: int, count: int) -> None:
+    def end_stream(self, key: AttemptKey, port: int, count: int, broken: Broken | None = None) -> None:
         attempt = self._attempts.get(key)
         if attempt is not None:
             attempt.ports[port].end = count
+            attempt.ports[port].broken = broken
             self._wake(attempt, port)
 
     def produce(self, key: AttemptKey, upto: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from hmac import compare_digest
 
-from executor.host import Input, Invocation
+from executor.host import Broken, Input, Invocation
 from executor.page import CURRENT, Page
 from protocol.framing import Parts, ProtocolError, coordinator_session
 from protocol.messages import (
@@ -15,6 +15,7 @@ from protocol.messages import (
     Define,
     Deliver,
     Digest,
+    EndStream,
     Hello,
     Invoke,
     StreamInput,
@@ -67,6 +68,13 @@ class Peer:
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
         attach = self.session.attach
         self.session.add(Deliver(key, port, first, [attach(value) for value in values]))
+
+    def end_stream(self, key: AttemptKey, port: int, count: int, broken: Broken | None) -> None:
+        if broken is None:
+            self.session.add(EndStream(key, port, count))
+        else:
+            cause = None if broken.cause is None else self.session.attach(broken.cause)
+            self.session.add(EndStream(key, port, count, broken.failure, cause))
 
     def _wire(self, given: Input) -> WireInput:
         if isinstance(given, StreamInput | DefaultInput):

@@ -24,7 +24,7 @@ from typing import Final, Self, assert_never
 import zmq
 
 from executor.errors import PoolBroken, PoolClosed
-from executor.host import Invocation, Reports
+from executor.host import Broken, Invocation, Reports
 from executor.inbox import Inbox
 from executor.orders import Exited, NotStarted, Started, ZygoteReport
 from executor.peer import Peer, read_hello
@@ -46,7 +46,6 @@ from protocol.messages import (
     AttemptKey,
     Cancel,
     Drain,
-    EndStream,
     FromCoordinator,
     Produce,
     Release,
@@ -195,13 +194,13 @@ class Pool:
             lease.deliver(port, first + len(values))
             self._peer(lease.worker).deliver(key, port, first, values)
 
-    def end_stream(self, key: AttemptKey, port: int, count: int) -> None:
+    def end_stream(self, key: AttemptKey, port: int, count: int, broken: Broken | None = None) -> None:
         lease = self._machine.lease(key)
         if lease is None:
-            self._hold(key, lambda: self.end_stream(key, port, count))
+            self._hold(key, lambda: self.end_stream(key, port, count, broken))
         else:
             lease.end_stream(port)
-            self._write(lease.worker, EndStream(key, port, count))
+            self._peer(lease.worker).end_stream(key, port, count, broken)
 
     def produce(self, key: AttemptKey, upto: int) -> None:
         lease = self._machine.lease(key)

@@ -22,7 +22,7 @@ from typing import Any, Final, NoReturn
 
 import zmq
 
-from executor.host import Code, Invocation
+from executor.host import Broken, Code, Invocation
 from executor.hub import Hub
 from executor.page import CURRENT, Page
 from executor.reporter import Reporter
@@ -203,8 +203,12 @@ class Worker:
         values = [envelope.value(wire) for wire in message.values]
         self._hub.deliver(message.key, message.port, message.first, values)
 
-    def _end_stream(self, message: EndStream, _: Envelope[FromCoordinator]) -> None:
-        self._hub.end_stream(message.key, message.port, message.count)
+    def _end_stream(self, message: EndStream, envelope: Envelope[FromCoordinator]) -> None:
+        broken = None
+        if message.failure is not None:
+            cause = None if message.cause is None else envelope.value(message.cause)
+            broken = Broken(message.failure, cause)
+        self._hub.end_stream(message.key, message.port, message.count, broken)
 
     def _produce(self, message: Produce, _: Envelope[FromCoordinator]) -> None:
         self._hub.produce(message.key, message.upto)

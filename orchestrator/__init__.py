@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from executor.body import NO_VALUE, Stream, StreamCancelled
+    from executor.body import NO_VALUE, SKIP, Stream, StreamCancelled, UpstreamFailed
     from executor.errors import PoolBroken, WorkerCrashed
     from executor.pool import Pool
     from orchestrator.errors import (
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_VALUE",
+    "SKIP",
     "AccumulationError",
     "Flow",
     "FlowDeadlockError",
@@ -58,6 +59,7 @@ __all__ = [
     "Stream",
     "StreamCancelled",
     "TerminateLimitReached",
+    "UpstreamFailed",
     "ValueReleased",
     "WorkerCrashed",
     "node",
@@ -65,7 +67,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "executor.body": ("NO_VALUE", "Stream", "StreamCancelled"),
+    "executor.body": ("NO_VALUE", "SKIP", "Stream", "StreamCancelled", "UpstreamFailed"),
     "executor.errors": ("PoolBroken", "WorkerCrashed"),
     "executor.pool": ("Pool",),
     "orchestrator.errors": (

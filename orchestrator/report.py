@@ -13,12 +13,14 @@ class NodeReport:
     """One node's share. ``seconds`` is the time its body was being run, waits left out.
 
     ``bytes`` counts what its results and chunks took in serialized form; inline values take none.
+    ``skipped`` counts the runs, among ``runs``, that gave SKIP or depended on what did.
     """
 
     runs: int
     chunks: int
     seconds: float
     bytes: int
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

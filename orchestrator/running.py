@@ -41,6 +41,7 @@ class RunOptions(TypedDict, total=False):
     workers: int | None
     pool: Pool | None
     stop_at_node_generation: StopAt
+    terminate_on_node_error: bool
     timeout_s: float | None
     parameters: Mapping[str, object] | None
     observe: Observer | None
@@ -73,6 +74,7 @@ def _execute(
     workers: int | None = None,
     pool: Pool | None = None,
     stop_at_node_generation: StopAt = (),
+    terminate_on_node_error: bool = True,
     timeout_s: float | None = None,
     parameters: Mapping[str, object] | None = None,
     observe: Observer | None = None,
@@ -82,7 +84,16 @@ def _execute(
     spec, local = compile_flow(flow, workers=workers, encode_code=encode_code, encode_value=dumps)
     limits = stop_limits(flow, stop_at_node_generation)
     values = _parameter_values(spec, local, dict(parameters or {}))
-    job = Job(spec, local, values, limits.nodes, limits.constants, timeout_s, observe)
+    job = Job(
+        spec,
+        local,
+        values,
+        limits.nodes,
+        limits.constants,
+        timeout_s,
+        terminate_on_node_error,
+        observe,
+    )
     with ExitStack() as stack:
         if not _needs_pool(spec):
             pool = None
@@ -170,7 +181,7 @@ def _report(ended: _Ended) -> RunReport:
         seconds=ended.seconds,
         workers=ended.workers,
         nodes={
-            node.name: NodeReport(node.runs, node.chunks, node.seconds, node.bytes)
+            node.name: NodeReport(node.runs, node.chunks, node.seconds, node.bytes, node.skipped)
             for node in machine.nodes
         },
         unfinished=machine.outcome.unfinished if isinstance(machine.outcome, Done) else (),

@@ -18,6 +18,7 @@ from msgspec import Struct
 from protocol.messages import Digest
 
 Placement: TypeAlias = Literal["process", "inline"]
+OnSkip: TypeAlias = Literal["skip", "default"]
 Kind: TypeAlias = Literal["mono", "stream", "map"]
 Payload: TypeAlias = bytes | tuple[bytes, ...]
 
@@ -67,10 +68,11 @@ class NodeSpec(Struct, frozen=True):
     its code to each chunk of its first port, which is a stream, with the other ports' values beside
     it, at most ``ahead`` elements at a time, and emits the results as chunks in order.
 
-    ``needed_outputs``: every result must have at least so many outputs, because that many are read.
-    ``place``: where it was written, ``file:line``. ``hidden``: made by the builder, not by the user.
-    ``keep``: its final value stays readable whatever its size. ``pinned``: it keeps state between its
-    runs, so all of them go to one worker.
+    ``on_skip``: what the node does where something it reads was skipped: it skips too, or takes the
+    port's default. ``needed_outputs``: every result must have at least so many outputs, because that
+    many are read. ``place``: where it was written, ``file:line``. ``hidden``: made by the builder,
+    not by the user. ``keep``: its final value stays readable whatever its size. ``pinned``: it keeps
+    state between its runs, so all of them go to one worker.
     """
 
     name: str
@@ -82,6 +84,7 @@ class NodeSpec(Struct, frozen=True):
     needed_outputs: int = 1
     multiple_outputs: bool = False
     drain: bool = True
+    on_skip: OnSkip = "skip"
     pinned: bool = False
     hidden: bool = False
     keep: bool = False

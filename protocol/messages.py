@@ -37,6 +37,13 @@ class AttemptKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
     attempt: int = 0
 
 
+class Failure(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Why a stream breaks off: the producer's name, and its error as a sentence."""
+
+    node: str
+    reason: str
+
+
 class FrameSpan(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
     """A value in ``count`` payload frames of the same envelope, from frame ``first`` on."""
 
@@ -81,12 +88,16 @@ class Fault(enum.Enum):
 
 
 class ErrorReport(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """An exception as text, which always survives the way between processes."""
+    """An exception as text, which always survives the way between processes.
+
+    ``pid`` is that of the process it was raised in; 0 where no body was running.
+    """
 
     fault: Fault
     type_name: str
     message: str
     traceback: str
+    pid: int = 0
 
 
 # -- worker -> coordinator --------------------------------------------------------------------
@@ -239,11 +250,16 @@ class Deliver(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
 
 
 class EndStream(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):
-    """Coordinator -> worker: the stream on ``port`` ends after ``count`` chunks."""
+    """Coordinator -> worker: the stream on ``port`` ends after ``count`` chunks.
+
+    With ``failure`` it breaks off there: reading on raises; ``cause`` is the producer's exception.
+    """
 
     key: AttemptKey
     port: int
     count: int
+    failure: Failure | None = None
+    cause: WireValue | None = None
 
 
 class Produce(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):

@@ -112,6 +112,7 @@ class _Compiler:
             needed_outputs=node.needed_outputs,
             multiple_outputs=options.multiple_outputs,
             drain=options.drain,
+            on_skip=options.on_skip,
             keep=options.keep,
             pinned=node.template.blueprint.is_class,
             hidden=node.hidden,

@@ -146,6 +146,7 @@ class Flow:
         workers: int | None = None,
         pool: Pool | None = None,
         stop_at_node_generation: StopAt = (),
+        terminate_on_node_error: bool = True,
         timeout_s: float | None = None,
         parameters: Mapping[str, object] | None = None,
     ) -> RunReport:
@@ -157,6 +158,9 @@ class Flow:
             pool: workers that are there already, instead of ``workers``.
             stop_at_node_generation: end the run as soon as a node has emitted this generation;
                 ``report.status`` is then ``"limit"``.
+            terminate_on_node_error: the first node that fails ends the run. If false, what needs a
+                failed node does not run, everything else does, and then the first error is raised; if
+                there are several, an ExceptionGroup of all of them is its ``__cause__``.
             timeout_s: end the run after so long.
             parameters: values for ``parameter(name)``.
 
@@ -172,6 +176,7 @@ class Flow:
             workers=workers,
             pool=pool,
             stop_at_node_generation=stop_at_node_generation,
+            terminate_on_node_error=terminate_on_node_error,
             timeout_s=timeout_s,
             parameters=parameters,
         )
@@ -190,7 +195,7 @@ class Flow:
 
         Args:
             stop_at_node_generation: as for :meth:`run`.
-            terminate_on_node_error: the first node that fails ends the flow; False is not supported.
+            terminate_on_node_error: as for :meth:`run`.
             workers: as for :meth:`run`.
             pool: as for :meth:`run`.
             timeout_s: as for :meth:`run`.
@@ -202,13 +207,12 @@ class Flow:
         """
         from orchestrator.running import run_flow_until_complete  # noqa: PLC0415 - needed only to run
 
-        if not terminate_on_node_error:
-            raise NotImplementedError("terminate_on_node_error=False: a failing node ends the flow")
         run_flow_until_complete(
             self,
             workers=workers,
             pool=pool,
             stop_at_node_generation=stop_at_node_generation,
+            terminate_on_node_error=terminate_on_node_error,
             timeout_s=timeout_s,
             parameters=parameters,
         )

@@ -11,7 +11,7 @@ from orchestrator.graph.template import NodeOptions, NodeTemplate
 
 if TYPE_CHECKING:
     from executor.code import Accumulate
-    from orchestrator.spec import Placement
+    from orchestrator.spec import OnSkip, Placement
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,6 +38,7 @@ def node(
     window: int | None = None,
     placement: Placement = "process",
     drain: bool = True,
+    on_skip: OnSkip = "skip",
     accumulate: Accumulate = None,
     keep: bool = False,
     name: str | None = None,
@@ -53,6 +54,7 @@ def node(  # noqa: PLR0913 - every option by its name
     window: int | None = None,
     placement: Placement = "process",
     drain: bool = True,
+    on_skip: OnSkip = "skip",
     accumulate: Accumulate = None,
     keep: bool = False,
     name: str | None = None,
@@ -71,6 +73,8 @@ def node(  # noqa: PLR0913 - every option by its name
         placement: ``"process"`` runs the body in a worker, ``"inline"`` in the process that runs the
             flow.
         drain: a generator that nobody reads runs to its end.
+        on_skip: what the node does where something it reads was skipped: ``"skip"`` skips its run too,
+            ``"default"`` lets the parameter take its default.
         accumulate: how a generator's chunks make its final value: summed if None, collected by
             ``list``, or folded by a function of ``(accumulated, chunk)``. Of a map, how its results do.
         keep: the final value stays readable by ``get_data()`` whatever its size.
@@ -91,6 +95,7 @@ def node(  # noqa: PLR0913 - every option by its name
                 window=window,
                 placement=placement,
                 drain=drain,
+                on_skip=on_skip,
                 accumulate=accumulate,
                 keep=keep,
             )

@@ -16,12 +16,13 @@ from orchestrator.graph.place import caller_place
 
 if TYPE_CHECKING:
     from executor.code import Accumulate
-    from orchestrator.spec import Placement
+    from orchestrator.spec import OnSkip, Placement
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
 _PLACEMENTS: Final = ("process", "inline")
+_ON_SKIP: Final = ("skip", "default")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class NodeOptions:
     window: int | None = None
     placement: Placement = "process"
     drain: bool = True
+    on_skip: OnSkip = "skip"
     accumulate: Accumulate = None
     keep: bool = False
 
@@ -48,6 +50,9 @@ class NodeOptions:
             raise TypeError(f"stream_in must hold names of parameters, not {self.stream_in!r}")
         if self.window is not None:
             check_count("window", self.window, least=0)
+        if self.on_skip not in _ON_SKIP:
+            known = " or ".join(map(repr, _ON_SKIP))
+            raise ValueError(f"on_skip must be {known}, not {self.on_skip!r}")
         if self.placement not in _PLACEMENTS:
             known = " or ".join(map(repr, _PLACEMENTS))
             raise ValueError(f"placement must be {known}, not {self.placement!r}")

@@ -57,6 +57,12 @@ def _edge_mistake(node: GraphNode, port: Port, producer: GraphNode, output: int)
             if outputs == 1
             else f"which is annotated to have {outputs} outputs, counted from 0"
         )
+    skips_elements = node.kind == "map" and port is node.ports[0]
+    if node.template.options.on_skip == "default" and not port.has_default and not skips_elements:
+        return (
+            f"{node.label}: its template has on_skip='default', but parameter {port.name!r} has no "
+            "default to take; give it one"
+        )
     if port.run_level and producer.kind == "mono":
         return _no_stream(node, port, producer.label, "make that node a generator")
     return None

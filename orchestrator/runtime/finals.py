@@ -43,7 +43,7 @@ class Finals:
             return False
         outputs = run.held
         for edge in node.finals_out:
-            edge.queue.append(outputs[edge.spec.output])
+            edge.put(run.void or outputs[edge.spec.output])
         node.bytes += sum(map(size_bytes, outputs))
         node.runs += 1
         node.run = None

@@ -56,7 +56,7 @@ def rests_at_gate(node: Node) -> bool:
     run = node.run
     assert run is not None
     if node.spec.kind == "map":
-        return run.emitted in run.elements
+        return run.settled in run.elements
     if node.spec.kind != "stream" or run.rests:
         return False
     return run.emitted >= run.credit and run.emitted != run.thrown_at

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from executor.host import Host, Input, Invocation
+from executor.host import Broken, Host, Input, Invocation
 from orchestrator.runtime.errors import NodeError
 from orchestrator.spec import EdgeInput, FlowSpec
 from protocol.messages import AttemptKey, RunId
@@ -40,8 +40,10 @@ class Router:
             values = [self._encoded(value, key, port) for value in values]
         self._of(key).deliver(key, port, first, values)
 
-    def end_stream(self, key: AttemptKey, port: int, count: int) -> None:
-        self._of(key).end_stream(key, port, count)
+    def end_stream(self, key: AttemptKey, port: int, count: int, broken: Broken | None = None) -> None:
+        if broken is not None and isinstance(broken.cause, Local) and not self._is_inline[key.node]:
+            broken = Broken(broken.failure, None)  # the sentence travels
+        self._of(key).end_stream(key, port, count, broken)
 
     def produce(self, key: AttemptKey, upto: int) -> None:
         self._of(key).produce(key, upto)

@@ -29,6 +29,7 @@ class Job:
     limits: Mapping[int, tuple[int, ...]]
     constant_limit: tuple[int, ...] | None = None
     timeout_s: float | None = None
+    terminate_on_node_error: bool = True
     observe: Callable[[FlowMachine], None] | None = None
 
     def codes(self) -> dict[Digest, Code]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from orchestrator.resolver.generations import compare
 from orchestrator.runtime.job import Job
@@ -33,6 +33,10 @@ class Limits:
             return False
         self._stop(LimitReached(node.name, generation))
         return True
+
+    def are_out_of_reach(self, nodes: Sequence[Node]) -> bool:
+        """Whether there are limits, and no node that has one will run again."""
+        return bool(self._by_node) and all(nodes[index].is_dead for index in self._by_node)
 
     def reached_by_constant(self, node: Node, run: int) -> bool:
         """The node starts a run, for which its constants emit one generation each (rule 15)."""

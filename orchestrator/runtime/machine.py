@@ -12,14 +12,17 @@ node does and nothing can start, the run is over or deadlocked.
 
 from __future__ import annotations
 
-from executor.host import Host, Input, Invocation, WorkerLoss
+from executor.host import Broken, Host, Input, Invocation, WorkerLoss
 from orchestrator.resolver.firing import Firing, Link
 from orchestrator.runtime import gate, maps
+from orchestrator.runtime.failures import Failures
 from orchestrator.runtime.finals import Finals
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.limits import Limits
+from orchestrator.runtime.maps import Maps
 from orchestrator.runtime.outcome import (
     Done,
+    Failure,
     NodeFailed,
     NodeLost,
     NothingAccumulated,
@@ -29,11 +32,12 @@ from orchestrator.runtime.outcome import (
 from orchestrator.runtime.progress import Progress
 from orchestrator.runtime.repair import Repair
 from orchestrator.runtime.results import Newest
-from orchestrator.runtime.state import Edge, Element, FinalEdge, Node, Reading, Run, StreamEdge
+from orchestrator.runtime.state import Edge, Element, FinalEdge, Node, Reading, Run, StreamEdge, Void
 from orchestrator.runtime.streams import Streams
 from orchestrator.spec import ConstantInput, EdgeInput, ParameterInput
 from protocol.messages import (
     WHOLE,
+    Absence,
     AttemptKey,
     DefaultInput,
     ErrorReport,
@@ -73,10 +77,13 @@ class FlowMachine:
         self.live: dict[AttemptKey, Node] = {}
         self.newest = Newest()
         self.outcome: Outcome | None = None
+        self.failures = Failures()
+        self._terminates = job.terminate_on_node_error
         self.dropped = 0  # reports about attempts that are not live
         self._progress = Progress()
         self.limits = Limits(job, self.stop)
         self.streams = Streams(host, self._firing, self._progress)
+        self._maps = Maps(self, host, self.streams, self._progress)
         self._finals = Finals(self._firing, self._progress, self.newest, self.limits)
         self._repair = Repair(
             self.nodes,
@@ -116,7 +123,7 @@ class FlowMachine:
         """Act on all that was reported since the last call."""
         while self.outcome is None:
             if self.streams.maps:
-                self._pump(self.streams.maps.popleft())
+                self._maps.pump(self.streams.maps.popleft())
             elif (index := self._firing.take_ready()) is not None:
                 self._start(self.nodes[index])
             elif self._firing.wanted_again:
@@ -130,9 +137,9 @@ class FlowMachine:
                 return
 
     def stop(self, outcome: Outcome) -> None:
-        """End the run from outside; the first outcome stands."""
+        """End the run; the first outcome stands."""
         if self.outcome is None:
-            self.outcome = outcome
+            self.outcome = self.failures.instead_of(outcome)
 
     @property
     def widened(self) -> dict[int, int]:
@@ -151,6 +158,8 @@ class FlowMachine:
     # -- starting runs -----------------------------------------------------------------------------
 
     def _start(self, node: Node) -> None:
+        if node.is_dead:
+            return
         if any(edge.is_full for edge in node.streams_out):
             # Chunks of earlier runs are still untaken; taking them offers the node again.
             self._progress.suspect(node)
@@ -161,9 +170,11 @@ class FlowMachine:
         self._firing.start(node.index)
         key = AttemptKey(self._run, NodeId(node.index), number)
         run = node.run = Run(node, number, key, credit=1)
-        run.inputs = [self._bind(node, port, run) for port in range(len(node.spec.ports))]
+        void = self._gather(run)
         self.streams.begin(run)
-        if node.spec.kind == "map":
+        if void is not None:
+            self.end_unrun(run, void)
+        elif node.spec.kind == "map":
             self.streams.maps.append(node)
         else:
             run.credit = max(1, self.streams.allowance(node))
@@ -172,7 +183,22 @@ class FlowMachine:
         self._progress.note(node)
         self._finals.write_awaited(node)
 
-    def _bind(self, node: Node, port: int, run: Run) -> Input:
+    def _gather(self, run: Run) -> Void | None:
+        """Read the run's inputs off its edges (rule 24); says so if it cannot run for want of one."""
+        node = run.node
+        found: Void | None = None
+        for port in range(len(node.spec.ports)):
+            given = self._bind(node, port, run)
+            if isinstance(given, Void):
+                if given is Void.SKIPPED and _takes_default(node, port):
+                    given = DEFAULT
+                else:
+                    found = found if found is Void.FAILED else given
+                    continue
+            run.inputs.append(given)
+        return found
+
+    def _bind(self, node: Node, port: int, run: Run) -> Input | Void:
         given = node.spec.ports[port].input
         if isinstance(given, ConstantInput):
             return self._constants[given.constant]
@@ -183,7 +209,11 @@ class FlowMachine:
         edge = self._by_port[node.index, port]
         if isinstance(edge, FinalEdge):
             return edge.queue.popleft()
-        edge.readings[run.number - given.delay].run = run
+        reading = edge.readings[run.number - given.delay]
+        if reading.void is not None:
+            del edge.readings[reading.generation]
+            return reading.void
+        reading.run = run
         return STREAM
 
     def invoke(self, node: Node, key: AttemptKey, inputs: list[Input], credit: int) -> None:
@@ -209,7 +239,7 @@ class FlowMachine:
             return
         node = run.node
         assert first == run.emitted, (node.name, key, first, run.emitted)
-        if values and not self._has_outputs(node, width):
+        if values and not self._has_outputs(run, width):
             return
         if node in self.limits:
             for index in range(count):
@@ -273,22 +303,23 @@ class FlowMachine:
         if run is None:
             return
         run.node.seconds += seconds
-        if missing is None and not self._has_outputs(run.node, len(outputs)):
+        if missing is None and not self._has_outputs(run, len(outputs)):
             return
         if key.element != WHOLE:
-            self._end_element(run, key, Element(outputs))
+            self._maps.end_element(run, key, maps.result_of(outputs, missing))
             return
         assert emitted == run.emitted, (run.node.name, key, emitted, run.emitted)
-        if missing is not None and run.node.finals_out:
+        if missing is None:
+            self.end_run(run, outputs)
+        elif missing.absence is Absence.SKIP:
+            self.end_unrun(run, Void.SKIPPED)
+        elif run.node.finals_out:
             reader = run.node.finals_out[0]
-            self.outcome = NothingAccumulated(
-                run.node.name,
-                reader.consumer.name,
-                reader.consumer.spec.ports[reader.port].name,
-                missing.reason,
-            )
-            return
-        self._end_run(run, outputs if missing is None else None)
+            port = reader.consumer.spec.ports[reader.port].name
+            names = run.node.name, reader.consumer.name, port
+            self.fail(run, NothingAccumulated(*names, missing.reason))
+        else:
+            self.end_run(run, None)
 
     def failed(
         self, key: AttemptKey, emitted: int, seconds: float, error: ErrorReport, cause: Value | None
@@ -300,10 +331,10 @@ class FlowMachine:
         run.node.seconds += seconds
         if key.element != WHOLE:
             # Raised when all elements before it are emitted (A8).
-            self._end_element(run, key, Element(None, (error, cause)))
+            self._maps.end_element(run, key, Element(None, (error, cause)))
         else:
             assert emitted == run.emitted, (run.node.name, key, emitted, run.emitted)
-            self.outcome = NodeFailed(run.node.name, key, error, cause)
+            self.fail(run, NodeFailed(run.node.name, key, error, cause))
 
     def cancelled(self, key: AttemptKey) -> None:
         self.live.pop(key, None)
@@ -312,12 +343,53 @@ class FlowMachine:
         node = self.live.pop(key, None)
         if node is None or _is_discarded(node, key):
             return
-        # One death is reported for every attempt on that worker; the one it is charged to explains it.
-        explains = isinstance(self.outcome, NodeLost) and loss.charged
-        if self.outcome is None or explains:
-            self.outcome = NodeLost(node.name, key, loss)
+        lost = NodeLost(node.name, key, loss)
+        if isinstance(self.outcome, NodeLost) and loss.charged:
+            # One death is reported for every attempt on that worker; the charged one explains it.
+            self.outcome = lost
+        elif self.outcome is None and node.run is not None and node.run.number == key.generation:
+            self.fail(node.run, lost)
 
-    def _end_run(self, run: Run, outputs: list[Value] | None) -> None:
+    def end_unrun(self, run: Run, void: Void) -> None:
+        """The run ends without a value because it was skipped, or needs what has failed."""
+        node = run.node
+        run.void = void
+        broken = None
+        if void is Void.SKIPPED:
+            node.skipped += 1
+        else:
+            self.failures.note_unreached(node)
+            self._bury(node)
+            broken = self.failures.broken_by(node)
+        self.end_run(run, None, broken)
+
+    def fail(self, run: Run, failure: Failure) -> None:
+        """The run of a node has failed: that ends the flow's run, or else the node (rule 67)."""
+        if self._terminates:
+            self.stop(failure)
+            return
+        node = run.node
+        if run.key in self.live:
+            self._host.cancel(run.key)
+        self.failures.note(node, failure, has_broken_input=_reads_broken_stream(run))
+        if node.spec.kind == "map":
+            self._maps.recall(run)
+        run.void = Void.FAILED
+        self._bury(node)
+        self.end_run(run, None, self.failures.broken_by(node))
+
+    def _bury(self, node: Node) -> None:
+        """The node never runs again; what it would have read holds nobody up (rule 47)."""
+        node.is_dead = True
+        for edge in node.finals_in:
+            edge.close()
+        for edge in node.finals_in:
+            self._finals.write(edge.producer)
+        self.streams.close(node)
+        if self.limits.are_out_of_reach(self.nodes):
+            self.stop(Done(()))
+
+    def end_run(self, run: Run, outputs: list[Value] | None, broken: Broken | None = None) -> None:
         """The body is done: end the streams it reads and writes, then write its final value."""
         node = run.node
         run.waiting.clear()
@@ -328,57 +400,16 @@ class FlowMachine:
         self.streams.leave(run)
         if self._finals.can_write(node) and self._finals.reaches_limit(run):
             return
-        self.streams.end(run)
+        self.streams.end(run, broken)
         self._finals.write(node)
 
-    # -- maps --------------------------------------------------------------------------------------
+    # -- shapes -------------------------------------------------------------------------
 
-    def _pump(self, node: Node) -> None:
-        run = node.run
-        if run is None or run.held is not None:
-            return
-        if run.is_cancelled:
-            self._cancel_map(run)
-            return
-        if not maps.pump(self, run):
-            return
-        if maps.is_over(run):
-            self._end_run(run, None)
-            return
-        source = maps.source_of(run)
-        if source is not None and not run.waiting and maps.wants_element(run, source[1]):
-            self.streams.wait(run, *source, run.dispatched)
-        self._progress.note_rest(node)
-
-    def fail_element(self, run: Run, element: Element) -> None:
-        """The next element in order failed: so does the map (A8)."""
-        assert element.failure is not None
-        key = AttemptKey(run.key.run, run.key.node, run.number, run.emitted)
-        self.outcome = NodeFailed(run.node.name, key, *element.failure)
-
-    def _end_element(self, run: Run, key: AttemptKey, element: Element) -> None:
-        del run.in_flight[key.element]
-        run.elements[key.element] = element
-        self.streams.maps.append(run.node)
-        self._progress.note(run.node)
-
-    def _cancel_map(self, run: Run) -> None:
-        """Recall what has not begun; what runs may end, and nobody hears of it (A8)."""
-        for key in run.in_flight.values():
-            self._host.recall(key)
-        run.in_flight.clear()
-        run.elements.clear()
-        source = maps.source_of(run)
-        if source is not None:
-            self.streams.cancel(*source)
-        self._end_run(run, None)
-
-    # -- limits and shapes -------------------------------------------------------------------------
-
-    def _has_outputs(self, node: Node, outputs: int) -> bool:
+    def _has_outputs(self, run: Run, outputs: int) -> bool:
+        node = run.node
         if outputs >= node.spec.needed_outputs:
             return True
-        self.outcome = TooFewOutputs(node.name, node.spec.place, outputs, node.spec.needed_outputs)
+        self.fail(run, TooFewOutputs(node.name, node.spec.place, outputs, node.spec.needed_outputs))
         return False
 
     # -- looking up --------------------------------------------------------------------------------
@@ -418,7 +449,7 @@ class FlowMachine:
     def _is_unmet(self, node: Node) -> bool:
         run = node.run
         if run is None:
-            return self._firing.is_wanted(node.index)
+            return self._firing.is_wanted(node.index) and not node.is_dead
         return run.rests or run.held is not None
 
     def check(self) -> None:
@@ -429,10 +460,20 @@ class FlowMachine:
             edge.check()
             if isinstance(edge, FinalEdge):
                 started = self._firing.next_run(edge.consumer.index)
-                assert edge.producer.runs - started <= edge.capacity, edge
+                assert edge.closed or edge.producer.runs - started <= edge.capacity, edge
         for node in self.nodes:
             assert node.progresses == gate.goes_on(node), node.name
         assert self._progress.count == sum(node.progresses for node in self.nodes)
+
+
+def _takes_default(node: Node, port: int) -> bool:
+    """Whether the port takes its default where what it reads was skipped; a map's elements cannot."""
+    return node.spec.on_skip == "default" and not (node.spec.kind == "map" and port == 0)
+
+
+def _reads_broken_stream(run: Run) -> bool:
+    readings = (edge.reading_of(run) for edge in run.node.streams_in)
+    return any(reading is not None and reading.broken is not None for reading in readings)
 
 
 def _is_discarded(node: Node, key: AttemptKey) -> bool:

@@ -64,6 +64,21 @@ class TooFewOutputs:
     needed: int
 
 
+Failure: TypeAlias = NodeFailed | NodeLost | NothingAccumulated | TooFewOutputs
+"""What one node's run failed at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Nodes failed, and all that needs none of them is done (``terminate_on_node_error=False``).
+
+    ``unreached`` names the nodes that could not run for that reason.
+    """
+
+    failures: tuple[Failure, ...]
+    unreached: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Deadlocked:
     """Demand is left that nothing can meet; each wait is a sentence."""
@@ -85,14 +100,4 @@ class Interrupted:
     """The run was given up from outside; what did it is raised by whoever waited for the run."""
 
 
-Outcome: TypeAlias = (
-    Done
-    | TimedOut
-    | Interrupted
-    | LimitReached
-    | NodeFailed
-    | NodeLost
-    | NothingAccumulated
-    | TooFewOutputs
-    | Deadlocked
-)
+Outcome: TypeAlias = Done | TimedOut | Interrupted | LimitReached | Failure | Failed | Deadlocked

@@ -18,6 +18,8 @@ from orchestrator.runtime.errors import (
 from orchestrator.runtime.outcome import (
     Deadlocked,
     Done,
+    Failed,
+    Failure,
     Interrupted,
     LimitReached,
     NodeFailed,
@@ -50,8 +52,24 @@ def exception_for(outcome: Outcome, spec: FlowSpec) -> BaseException | None:
             return None
         case LimitReached(node, generation):
             return TerminateLimitReached(node, generation)
+        case NodeFailed() | NodeLost() | NothingAccumulated() | TooFewOutputs():
+            return _of_failure(outcome, spec)
+        case Failed(failures, unreached):
+            return _of_several(failures, unreached, spec)
+        case Deadlocked(waits, cycle):
+            return FlowDeadlockError(waits, cycle)
+        case TimedOut(timeout_s, running):
+            return FlowTimeoutError(timeout_s, running)
+        case Interrupted():
+            return KeyboardInterrupt()
+        case _:
+            assert_never(outcome)
+
+
+def _of_failure(failure: Failure, spec: FlowSpec) -> BaseException:
+    match failure:
         case NodeFailed():
-            return _of_node(outcome, spec)
+            return _of_node(failure, spec)
         case NodeLost(node, key, loss):
             return WorkerCrashed(node, key.generation, key.attempt, loss.pid, loss.status, loss.charged)
         case NothingAccumulated(node, consumer, port, reason):
@@ -64,19 +82,28 @@ def exception_for(outcome: Outcome, spec: FlowSpec) -> BaseException | None:
                 "its result does not fit its outputs",
                 f"it has {outputs} outputs, but output {needed - 1} is connected (they count from 0)",
             )
-        case Deadlocked(waits, cycle):
-            return FlowDeadlockError(waits, cycle)
-        case TimedOut(timeout_s, running):
-            return FlowTimeoutError(timeout_s, running)
-        case Interrupted():
-            return KeyboardInterrupt()
         case _:
-            assert_never(outcome)
+            assert_never(failure)
+
+
+def _of_several(
+    failures: tuple[Failure, ...], unreached: tuple[str, ...], spec: FlowSpec
+) -> BaseException:
+    """The first error; where there are more, with all of them as its cause (rule 67)."""
+    errors = [_of_failure(failure, spec) for failure in failures]
+    first = errors[0]
+    if len(errors) > 1:
+        group = BaseExceptionGroup(f"{len(errors)} nodes failed", errors)
+        group.__cause__ = first.__cause__
+        first.__cause__ = group
+    if unreached:
+        first.add_note(f"not run, because they need what failed: {', '.join(unreached)}")
+    return first
 
 
 def _of_node(failed: NodeFailed, spec: FlowSpec) -> BaseException:
     report = failed.error
-    where = _where(failed.node, failed.key)
+    where = _where(failed.node, failed.key, report.pid)
     if report.fault is not Fault.BODY:
         place = spec.nodes[failed.key.node].place
         error: BaseException = NodeError(
@@ -105,6 +132,6 @@ def _own(failed: NodeFailed) -> BaseException:
     return error if isinstance(error, BaseException) else stand_in
 
 
-def _where(node: str, key: AttemptKey) -> str:
+def _where(node: str, key: AttemptKey, pid: int) -> str:
     element = "" if key.element == WHOLE else f", element {key.element}"
-    return f"{NODE_NOTE}{node!r}, run {key.generation}{element}, attempt {key.attempt}"
+    return f"{NODE_NOTE}{node!r}, run {key.generation}{element}, attempt {key.attempt}, pid {pid}"

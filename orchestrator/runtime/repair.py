@@ -70,7 +70,7 @@ class Repair:
         """What must happen before the node goes on; empty if it does, or if nobody wants it to."""
         if node.run is not None:
             return [] if node in self._streams.maps else waits_in_run(node, node.run)
-        if not self._firing.is_wanted(node.index):
+        if node.is_dead or not self._firing.is_wanted(node.index):
             return []
         lacking = [self._edges[index] for index in self._firing.lacking(node.index)]
         return waits_to_start(node, lacking)

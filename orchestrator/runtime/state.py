@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import enum
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from executor.host import Input
+from executor.host import Broken, Input
 from orchestrator.spec import EdgeInput, NodeSpec
 from protocol.messages import AttemptKey, ErrorReport
 from protocol.values import Value
+
+
+class Void(enum.Enum):
+    """In place of a final value, or of a stream without chunks, that will never be."""
+
+    SKIPPED = "skipped"  # the run was skipped (rule 41)
+    FAILED = "failed"  # the run failed, and the flow goes on without it (rule 67)
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class FinalEdge:
     """Final values on their way (run level 0): a queue of ``capacity`` places (rule 46).
 
-    A default is never in it. Reading, which is the start of the consumer's run, takes one.
+    A default is never in it. Reading, which is the start of the consumer's run, takes one. It is
+    ``closed`` once its consumer will never run again: it takes anything and keeps nothing (rule 47).
     """
 
     index: int
@@ -24,12 +33,21 @@ class FinalEdge:
     consumer: Node
     port: int
     spec: EdgeInput
-    queue: deque[Value] = field(default_factory=deque)
+    queue: deque[Value | Void] = field(default_factory=deque)
     capacity: int = 1
+    closed: bool = False
 
     @property
     def is_full(self) -> bool:
         return len(self.queue) >= self.capacity
+
+    def put(self, value: Value | Void) -> None:
+        if not self.closed:
+            self.queue.append(value)
+
+    def close(self) -> None:
+        self.closed = True
+        self.queue.clear()
 
     def __repr__(self) -> str:
         return (
@@ -57,6 +75,8 @@ class Reading:
     taken: int = 0
     has_come: bool = False  # whether firing has been told of this generation
     ended: bool = False  # by the producer
+    broken: Broken | None = None  # how, if it failed
+    void: Void | None = None  # it ended without a chunk because its run was skipped or failed
     live: bool = True
     run: Run | None = None  # the consumer's run, once begun
 
@@ -112,6 +132,7 @@ class Element:
 
     outputs: list[Value] | None
     failure: tuple[ErrorReport, Value | None] | None = None
+    is_left_out: bool = False
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -130,9 +151,11 @@ class Run:
     # The final outputs, computed but not yet written because an edge is full (barrier 0).
     held: list[Value] | None = None
     has_final: bool = False  # else its final value is NO_VALUE
+    void: Void | None = None  # or there is none for its readers either
     # Of a map: its inputs beside the element, what was taken, results that are not emitted yet.
     inputs: list[Input] = field(default_factory=list)
     dispatched: int = 0
+    settled: int = 0  # elements whose results were emitted or left out
     in_flight: dict[int, AttemptKey] = field(default_factory=dict)
     elements: dict[int, Element] = field(default_factory=dict)
     is_cancelled: bool = False
@@ -151,7 +174,9 @@ class Node:
     run: Run | None = None
     # Counted in the flow's number of nodes that go on by themselves (see Machine._note_progress).
     progresses: bool = False
+    is_dead: bool = False  # it has failed, or needed what had: it never runs again
     runs: int = 0
+    skipped: int = 0  # of these runs
     chunks: int = 0
     seconds: float = 0.0
     bytes: int = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from executor.host import Host
+from executor.host import Broken, Host
 from orchestrator.resolver.firing import Firing
 from orchestrator.runtime import gate
 from orchestrator.runtime.progress import Progress
@@ -32,7 +32,7 @@ class Streams:
     def begin(self, run: Run) -> None:
         """Readers of the run's chunks are live from now on, even if their own runs have not begun."""
         for edge in run.node.streams_out:
-            edge.readings[run.number] = Reading(run.number)
+            edge.readings[run.number] = Reading(run.number, live=not edge.consumer.is_dead)
 
     def hand_on_buffered(self, run: Run) -> None:
         """Give a run that has just begun what its streams have brought before."""
@@ -45,7 +45,7 @@ class Streams:
                 reading.buffer.clear()
                 self._host.deliver(run.key, edge.port, 0, values)
             if reading.ended:
-                self._host.end_stream(run.key, edge.port, reading.emitted)
+                self._host.end_stream(run.key, edge.port, reading.emitted, reading.broken)
 
     # -- chunks -------------------------------------------------------------------------------------
 
@@ -75,11 +75,17 @@ class Streams:
             self._host.deliver(reader.key, edge.port, first, values)
         self._stop_waiting(edge, reading)
 
-    def end(self, run: Run) -> None:
-        """The run emits nothing more: its readers come to the end after what they have yet to take."""
+    def end(self, run: Run, broken: Broken | None = None) -> None:
+        """The run emits nothing more: its readers come to the end after what they have yet to take.
+
+        To readers of a run that has ``broken`` off, the end is an error.
+        """
         for edge in run.node.streams_out:
             reading = edge.readings[run.number]
             reading.ended = True
+            reading.broken = broken
+            if not reading.emitted:
+                reading.void = run.void
             reader = reading.run
             if not reading.live:
                 if reader is None or reader.node.run is not reader:
@@ -91,7 +97,7 @@ class Streams:
             if reader.node.spec.kind == "map":
                 self.maps.append(reader.node)
             else:
-                self._host.end_stream(reader.key, edge.port, reading.emitted)
+                self._host.end_stream(reader.key, edge.port, reading.emitted, broken)
             self._stop_waiting(edge, reading)
 
     def _note_come(self, edge: StreamEdge, reading: Reading) -> None:
@@ -156,6 +162,15 @@ class Streams:
                 self._detach(edge, reading)
             if reading.ended:
                 del edge.readings[reading.generation]
+
+    def close(self, node: Node) -> None:
+        """The node never runs again: it is detached from all that it has not read."""
+        for edge in node.streams_in:
+            for reading in list(edge.readings.values()):
+                if reading.live:
+                    self._detach(edge, reading)
+                if reading.ended:
+                    del edge.readings[reading.generation]
 
     def _detach(self, edge: StreamEdge, reading: Reading) -> None:
         reading.live = False

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from executor.host import Host, Invocation
+from executor.host import Broken, Host, Invocation
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
-from orchestrator.runtime.outcome import Done
+from orchestrator.runtime.outcome import Done, Failed
 from orchestrator.spec import EdgeInput
 from protocol.messages import WHOLE, AttemptKey, ErrorReport, Missing, RunId
 from protocol.values import Value
@@ -74,10 +74,11 @@ class CheckedMachine(FlowMachine):
         """What must hold when the run is over (I6, I7, I9)."""
         assert self.outcome is not None, "I7: at rest without an outcome"
         assert not self.live, f"I9: attempts left with a host: {list(self.live)}"
-        if isinstance(self.outcome, Done):
+        if isinstance(self.outcome, Done | Failed):
+            unfinished = self.outcome.unfinished if isinstance(self.outcome, Done) else ()
             cyclic = _in_cyclic_components(self)
             for node in self.nodes:
-                if node.index not in cyclic and node.name not in self.outcome.unfinished:
+                if node.run is None and node.index not in cyclic and node.name not in unfinished:
                     assert node.runs == 1, f"I6: {node.name} ran {node.runs} times"
 
 
@@ -104,8 +105,8 @@ class CheckedHost:
         assert (key, port) not in self._machine.cancelled_readers, "I8: a chunk after the cancel"
         self._host.deliver(key, port, first, values)
 
-    def end_stream(self, key: AttemptKey, port: int, count: int) -> None:
-        self._host.end_stream(key, port, count)
+    def end_stream(self, key: AttemptKey, port: int, count: int, broken: Broken | None = None) -> None:
+        self._host.end_stream(key, port, count, broken)
 
     def produce(self, key: AttemptKey, upto: int) -> None:
         self._host.produce(key, upto)

@@ -6,8 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from executor.pool import Pool
 from orchestrator import coordinator
 from tests.runtime.checked import CheckedMachine
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    with Pool(2) as shared:
+        shared.wait_ready()  # so that what workers hold is there before the first test begins
+        yield shared
 
 
 @pytest.fixture(autouse=True)

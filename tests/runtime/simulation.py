@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from executor.code import encode_code
-from executor.host import Invocation
+from executor.host import Broken, Invocation
 from executor.hub import BY_REFERENCE, Codec, Hub
 from orchestrator.graph.compile import compile_flow
 from orchestrator.graph.flow import Flow, StopAt, publish
@@ -123,8 +123,8 @@ class _SimulatedPool:
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
         self._send(key, "deliver", key, port, first, values)
 
-    def end_stream(self, key: AttemptKey, port: int, count: int) -> None:
-        self._send(key, "end_stream", key, port, count)
+    def end_stream(self, key: AttemptKey, port: int, count: int, broken: Broken | None = None) -> None:
+        self._send(key, "end_stream", key, port, count, broken)
 
     def produce(self, key: AttemptKey, upto: int) -> None:
         self._send(key, "produce", key, upto)

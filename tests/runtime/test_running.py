@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,6 @@ from orchestrator.runtime.job import Job
 from orchestrator.spec import FlowSpec, Locals
 from protocol.serialization import dumps, loads
 from tests.runtime.graphs import check_rule_19, mono_flow, stream_flow, values_of
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with Pool(2) as shared:
-        shared.wait_ready()  # so that what workers hold is there before the first test begins
-        yield shared
 
 
 @node
@@ -314,7 +307,9 @@ def test_rule_67_a_node_s_own_exception_is_raised_with_the_remote_traceback(pool
     assert isinstance(caught.value.__cause__, RemoteTraceback)
     assert "in fails" in caught.value.__cause__.text
     assert "life_cycle" not in caught.value.__cause__.text
-    assert "raised in node 'bad', run 0, attempt 0" in caught.value.__notes__
+    (note,) = caught.value.__notes__
+    assert re.fullmatch(r"raised in node 'bad', run 0, attempt 0, pid \d+", note)
+    assert not note.endswith(f" {os.getpid()}")
 
 
 def test_f16_an_exception_that_does_not_pickle_travels_as_text(pool: Pool) -> None:
@@ -328,7 +323,9 @@ def test_f16_an_exception_that_does_not_pickle_travels_as_text(pool: Pool) -> No
         f.bad = fails()
     with pytest.raises(RemoteError, match="ValueError: deep") as caught:
         f.run(pool=pool)
-    assert "raised in node 'bad', run 0, attempt 0" in caught.value.__notes__
+    (note,) = caught.value.__notes__
+    assert re.fullmatch(r"raised in node 'bad', run 0, attempt 0, pid \d+", note)
+    assert not note.endswith(f" {os.getpid()}")
     assert ".lock cannot be pickled" in str(caught.value.__cause__)
 
 
