@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from orchestrator.graph.draft import parameter
     from orchestrator.graph.flow import Flow
+    from orchestrator.graph.groups import GroupTemplate, GroupView
     from orchestrator.graph.node import node
     from orchestrator.graph.template import NodeTemplate
     from orchestrator.report import NodeReport, RunReport
@@ -45,6 +46,8 @@ __all__ = [
     "FlowDefinitionError",
     "FlowError",
     "FlowTimeoutError",
+    "GroupTemplate",
+    "GroupView",
     "InvalidFlowError",
     "MissingDefaultError",
     "NodeError",
@@ -79,6 +82,7 @@ _HOMES: Final = {
     ),
     "orchestrator.graph.draft": ("parameter",),
     "orchestrator.graph.flow": ("Flow",),
+    "orchestrator.graph.groups": ("GroupTemplate", "GroupView"),
     "orchestrator.graph.node": ("node",),
     "orchestrator.graph.template": ("NodeTemplate",),
     "orchestrator.report": ("NodeReport", "RunReport"),

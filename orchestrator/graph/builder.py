@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from operator import attrgetter
 from typing import Any
 
@@ -11,6 +11,8 @@ from orchestrator.errors import FlowDefinitionError
 from orchestrator.graph.draft import DraftNode, NodeRecord, OutputRef, Placeholder, record_of
 from orchestrator.graph.finalize import finalize
 from orchestrator.graph.finalized import Graph
+from orchestrator.graph.groups import Expansion
+from orchestrator.graph.names import Names
 from orchestrator.graph.results import NoResults, Results
 
 
@@ -28,7 +30,7 @@ class Builder:
     reads.
     """
 
-    def __init__(self, namespace: Mapping[str, object]) -> None:
+    def __init__(self, namespace: MutableMapping[str, Any]) -> None:
         self.results: Results = NoResults()
         self._namespace = namespace
         self._phase = _Phase.NEW
@@ -91,24 +93,36 @@ class Builder:
             if self._phase is _Phase.FAILED:
                 raise RuntimeError("the 'with' block of this flow raised, so the flow is not complete")
             self._phase = _Phase.CLOSED
-            names = {name: held for name, held in self._namespace.items() if name[0] != "_"}
+            held = {name: value for name, value in self._namespace.items() if name[0] != "_"}
             self._adopt_connected()
-            self._name_nodes(names)
-            self._graph = finalize(self, self._records, names, self._placeholders)
+            self._name_nodes(held)
+            names = Names(self, held, "the flow")
+            self._graph = finalize(self, self._records, names, self._placeholders.values())
+            for name, value in held.items():
+                if isinstance(value, Placeholder | OutputRef):
+                    self._namespace[name] = names.resolve(value, None)
         return self._graph
 
     def _adopt_connected(self) -> None:
-        """Take in what the nodes are connected to and was made outside of any block (A6)."""
+        """Take in what belongs to the nodes and was made outside of any block (A6).
+
+        That is what they are connected to, and the rest of the groups they were made in.
+        """
+        whole: set[Expansion] = set()
         for record in self._records:  # grows while it is walked
-            for producer in _connected(record):
-                if producer.owner is None:
-                    self.adopt(producer)
+            others = list(_connected(record))
+            if record.group is not None and (group := record.group.outermost) not in whole:
+                whole.add(group)
+                others += group.records
+            for other in others:
+                if other.owner is None:
+                    self.adopt(other)
         self._records.sort(key=attrgetter("created"))
 
-    def _name_nodes(self, names: Mapping[str, object]) -> None:
-        for name, held in names.items():
-            if isinstance(held, DraftNode):
-                record = record_of(held)
+    def _name_nodes(self, held: Mapping[str, object]) -> None:
+        for name, value in held.items():
+            if isinstance(value, DraftNode):
+                record = record_of(value)
                 if record.owner is self and record.name is None:
                     record.name = name
 

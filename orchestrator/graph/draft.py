@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 from orchestrator.graph.place import caller_place
 
 if TYPE_CHECKING:
+    from orchestrator.graph.groups import Expansion
     from orchestrator.graph.template import NodeTemplate
 
 
@@ -28,16 +29,20 @@ REQUIRED: Final = _Marker("REQUIRED")
 """In place of a parameter's default: it has none."""
 
 
-class Owner(Protocol):
-    """The flow that a node belongs to, as far as the node knows it."""
+class Scope(Protocol):
+    """Where nodes are being written: the block of a flow, or a group."""
 
     def adopt(self, record: NodeRecord) -> None: ...
+
+
+class Owner(Scope, Protocol):
+    """The flow that a node belongs to, as far as the node knows it."""
 
     def data_of(self, record: NodeRecord, run_level: int) -> tuple[Any, ...] | None: ...
 
 
-current_owner: ContextVar[Owner | None] = ContextVar("current_owner", default=None)
-"""The flow whose ``with`` block is being executed."""
+current_scope: ContextVar[Scope | None] = ContextVar("current_scope", default=None)
+"""The flow whose ``with`` block is being executed, or the group that is being written."""
 
 _creations: Final = itertools.count()
 
@@ -47,7 +52,8 @@ class NodeRecord:
     """A node as it was written. ``inputs`` holds what was passed for each port, or UNCONNECTED.
 
     ``created`` orders the nodes of a flow. ``number`` and ``name`` are set when the flow is finalized;
-    until then ``name`` is None where no attribute names the node.
+    until then ``name`` is None where no attribute of the flow names the node. ``group`` is the innermost
+    call of a group that it was written in, or the one of which a name, ``local_name``, holds it.
     """
 
     template: NodeTemplate[..., Any]
@@ -57,15 +63,18 @@ class NodeRecord:
     ahead: int | None = None
     created: int = field(default_factory=_creations.__next__)
     owner: Owner | None = None
+    group: Expansion | None = None
+    local_name: str | None = None
     name: str | None = None
     number: int = -1
 
     @property
     def label(self) -> str:
         """How messages call it."""
-        if self.name is None:
+        name = self.name or self.local_name
+        if name is None:
             return f"{self.template.name} ({self.place})"
-        return f"{self.name!r} ({self.template.name}, {self.place})"
+        return f"{name!r} ({self.template.name}, {self.place})"
 
 
 class DraftNode:
@@ -102,11 +111,11 @@ class DraftNode:
 
 
 class Placeholder:
-    """A name of a flow that nothing has been assigned to yet; as an argument, the node's output 0."""
+    """A name of a flow or group that nothing is assigned to yet; as an argument, the node's output 0."""
 
     __slots__ = ("name", "owner", "place")
 
-    def __init__(self, owner: Owner, name: str, place: str) -> None:
+    def __init__(self, owner: Scope, name: str, place: str) -> None:
         self.owner = owner
         self.name = name
         self.place = place
@@ -131,6 +140,11 @@ class OutputRef:
 
     of: DraftNode | Placeholder
     index: int
+
+    def get_data(self, run_level: int = 0) -> tuple[Any, ...] | None:
+        """The newest data of this output alone, as :meth:`DraftNode.get_data` gives that of all."""
+        data = None if isinstance(self.of, Placeholder) else self.of.get_data(run_level)
+        return None if data is None else data[self.index : self.index + 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +182,10 @@ def record_of(node: DraftNode) -> NodeRecord:
 
 
 def attach(record: NodeRecord) -> DraftNode:
-    """The node to hand out; it belongs to the flow whose block is being executed, if one is."""
-    owner = current_owner.get()
-    if owner is not None:
-        owner.adopt(record)
+    """The node to hand out; it belongs to the flow or group that is being written, if one is."""
+    scope = current_scope.get()
+    if scope is not None:
+        scope.adopt(record)
     return DraftNode(record)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from executor.blueprint import MISSING, BodyKind, Port
@@ -28,7 +27,9 @@ from orchestrator.graph.finalized import (
     ParameterSource,
     Source,
 )
+from orchestrator.graph.groups import Expansion
 from orchestrator.graph.maps import add_folds, add_splits
+from orchestrator.graph.names import Names
 from orchestrator.graph.validation import mistakes
 from orchestrator.spec import Kind
 
@@ -40,15 +41,15 @@ _UNRESOLVED: Final = ConstantSource(UNCONNECTED)
 def finalize(
     owner: Owner,
     records: Sequence[NodeRecord],
-    names: Mapping[str, object],
-    placeholders: Mapping[str, Placeholder],
+    names: Names,
+    placeholders: Iterable[Placeholder],
 ) -> Graph:
     """The graph of a flow.
 
     Args:
         owner: the flow; a node of another one is a mistake.
         records: its nodes, in order of creation, with all that they are connected to.
-        names: what the user's public attributes of the flow hold.
+        names: the user's public attributes of the flow.
         placeholders: the names that were read before they were defined.
 
     Raises:
@@ -58,12 +59,11 @@ def finalize(
     nodes = _number(records)
     for node, record in zip(nodes, records, strict=True):
         node.inputs = [resolver.source(argument, node) for argument in record.inputs]
-    for placeholder in placeholders.values():
-        resolver.check_defined(placeholder)
+    names.check(placeholders)
     graph = Graph(nodes, resolver.parameters)
     # Splits first: a mono node is no mistake as the source of a map, and a mistake anywhere else.
     add_splits(graph)
-    problems = [*resolver.problems, *mistakes(graph)]
+    problems = [*names.problems, *resolver.problems, *mistakes(graph)]
     if problems:
         raise FlowDefinitionError(tuple(problems))
     add_folds(graph)
@@ -72,21 +72,15 @@ def finalize(
 
 def _number(records: Sequence[NodeRecord]) -> list[GraphNode]:
     """Nodes without inputs yet, named: by attribute, else by template and number of use."""
-    taken = {record.name for record in records if record.name is not None}
-    uses: Counter[str] = Counter()
+    naming = _Naming(record.name for record in records if record.name is not None)
     nodes = []
     for number, record in enumerate(records):
-        template = record.template.name
-        instance = f"{template}#{uses[template]}"
-        while record.name is None and instance in taken:
-            uses[template] += 1
-            instance = f"{template}#{uses[template]}"
-        uses[template] += 1
         record.number = number
+        name, instance = naming.of(record)
         nodes.append(
             GraphNode(
                 number,
-                record.name or instance,
+                name,
                 instance,
                 record.template,
                 _kind(record),
@@ -97,6 +91,46 @@ def _number(records: Sequence[NodeRecord]) -> list[GraphNode]:
             )
         )
     return nodes
+
+
+class _Naming:
+    """Gives every node of a flow a name of its own; ``taken`` are those of the flow's attributes."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+        self._uses: Counter[str] = Counter()
+        self._prefixes: dict[Expansion, str] = {}
+
+    def of(self, record: NodeRecord) -> tuple[str, str]:
+        """The node's name, and its template's name with the number of this use."""
+        prefix = "" if record.group is None else self._prefix(record.group)
+        template = prefix + record.template.name
+        name = record.name
+        if name is None and record.local_name is not None:
+            name = prefix + record.local_name
+            if name in self._taken:
+                name = None
+        instance = f"{template}#{self._uses[template]}"
+        while name is None and instance in self._taken:
+            self._uses[template] += 1
+            instance = f"{template}#{self._uses[template]}"
+        self._uses[template] += 1
+        name = name or instance
+        self._taken.add(name)
+        return name, instance
+
+    def _prefix(self, expansion: Expansion) -> str:
+        """What the names of the nodes in a group begin with: ``outer#0.inner#3.``."""
+        prefix = self._prefixes.get(expansion)
+        if prefix is None:
+            group = (
+                expansion.name
+                if expansion.around is None
+                else self._prefix(expansion.around) + expansion.name
+            )
+            prefix = self._prefixes[expansion] = f"{group}#{self._uses[group]}."
+            self._uses[group] += 1
+        return prefix
 
 
 def _kind(record: NodeRecord) -> Kind:
@@ -119,19 +153,17 @@ def _ports(record: NodeRecord) -> tuple[Port, ...]:
 
 
 class _Resolver:
-    """Turns arguments into sources; what it cannot turn it notes among ``problems``."""
+    """Turns arguments into sources; what it cannot turn is among its ``problems`` or those of names."""
 
-    def __init__(self, owner: Owner, names: Mapping[str, object]) -> None:
+    def __init__(self, owner: Owner, names: Names) -> None:
         self.parameters: dict[str, Parameter] = {}
         self.problems: list[str] = []
         self._owner = owner
         self._names = names
-        self._nodes_by_name = {name: held for name, held in names.items() if isinstance(held, DraftNode)}
-        self._complained: set[str] = set()  # of names; once is enough for each
         self._kinds: dict[type, Callable[[Any, GraphNode], Source]] = {
             DraftNode: lambda node, user: self._edge(node, 0, user),
-            Placeholder: lambda name, user: self._edge(name, 0, user),
-            OutputRef: lambda output, user: self._edge(output.of, output.index, user),
+            Placeholder: self._named,
+            OutputRef: self._named,
             Parameter: self._parameter,
         }
 
@@ -141,36 +173,21 @@ class _Resolver:
         resolve = self._kinds.get(type(argument))
         return ConstantSource(argument) if resolve is None else resolve(argument, user)
 
-    def check_defined(self, placeholder: Placeholder, user: GraphNode | None = None) -> None:
-        """Note a name that holds no node."""
-        name = placeholder.name
-        held = self._names.get(name)
-        if isinstance(held, DraftNode) or name in self._complained:
-            return
-        self._complained.add(name)
-        reader = f"{user.label} reads" if user else "the flow reads"
-        where = f"{reader} {name!r} (at {placeholder.place})"
-        if name in self._names:
-            self.problems.append(
-                f"{where} before it was defined, and it is not a node but {held!r}; "
-                "define it before its first use"
-            )
-            return
-        near = get_close_matches(name, self._nodes_by_name, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        self.problems.append(f"{where}, which is not defined in the flow{hint}")
+    def _named(self, argument: Placeholder | OutputRef, user: GraphNode) -> Source:
+        found = self._names.resolve(argument, user)
+        if found is UNCONNECTED:
+            return _UNRESOLVED
+        of, output = (found.of, found.index) if isinstance(found, OutputRef) else (found, 0)
+        assert isinstance(of, DraftNode | Placeholder)
+        return self._edge(of, output, user)
 
     def _edge(self, of: DraftNode | Placeholder, output: int, user: GraphNode) -> Source:
-        owner = of.owner if isinstance(of, Placeholder) else record_of(of).owner
-        if owner is not self._owner:
-            shown = repr(of.name) if isinstance(of, Placeholder) else record_of(of).label
-            self.problems.append(f"{user.label} reads {shown}, which belongs to another flow")
-            return _UNRESOLVED
-        if isinstance(of, Placeholder):
-            self.check_defined(of, user)
-            node = self._nodes_by_name.get(of.name)
-            return _UNRESOLVED if node is None else EdgeSource(record_of(node).number, output)
-        return EdgeSource(record_of(of).number, output)
+        # A placeholder that is left is a name of another flow.
+        if isinstance(of, DraftNode) and record_of(of).owner is self._owner:
+            return EdgeSource(record_of(of).number, output)
+        shown = repr(of.name) if isinstance(of, Placeholder) else record_of(of).label
+        self.problems.append(f"{user.label} reads {shown}, which belongs to another flow")
+        return _UNRESOLVED
 
     def _parameter(self, given: Parameter, user: GraphNode) -> Source:  # noqa: ARG002 - as the others
         known = self.parameters.setdefault(given.name, given)

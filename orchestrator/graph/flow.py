@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from orchestrator.graph.builder import Builder
 from orchestrator.graph.describe import FlowDescription, describe
-from orchestrator.graph.draft import DraftNode, OutputRef, Owner, Placeholder, current_owner, record_of
+from orchestrator.graph.draft import DraftNode, OutputRef, Placeholder, Scope, current_scope, record_of
 from orchestrator.graph.finalized import Graph
 from orchestrator.graph.place import caller_place
 from orchestrator.graph.planning import plan_graph
@@ -43,11 +43,11 @@ class Flow:
 
     def __init__(self) -> None:
         self._builder = Builder(vars(self))
-        self._token: contextvars.Token[Owner | None] | None = None
+        self._token: contextvars.Token[Scope | None] | None = None
 
     def __enter__(self) -> Self:
         self._builder.open(caller_place())
-        self._token = current_owner.set(self._builder)
+        self._token = current_scope.set(self._builder)
         return self
 
     def __exit__(
@@ -62,7 +62,7 @@ class Flow:
             FlowDefinitionError: with all mistakes that were found.
         """
         assert self._token is not None
-        current_owner.reset(self._token)
+        current_scope.reset(self._token)
         self._token = None
         self._builder.close(failed=error is not None)
         if error is None:
@@ -75,15 +75,16 @@ class Flow:
             self._admit(name, value, caller_place())
         object.__setattr__(self, name, value)
 
-    def _admit(self, name: str, value: DraftNode | OutputRef | Placeholder, place: str) -> None:
+    def _admit(self, name: str | None, value: DraftNode | OutputRef | Placeholder, place: str) -> None:
         """Refuse a node that may not have this name, or may not be in this flow; else add it."""
-        if hasattr(type(self), name):
+        if name is not None and hasattr(type(self), name):
             raise AttributeError(
                 f"a node at {place} is assigned to {name!r}, which is a method of Flow; "
                 "give the node another name"
             )
-        if isinstance(value, DraftNode):
-            self._builder.add(record_of(value), place)
+        node = value.of if isinstance(value, OutputRef) else value
+        if isinstance(node, DraftNode):
+            self._builder.add(record_of(node), place)
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for names that nothing was assigned to.
@@ -120,12 +121,10 @@ class Flow:
             self._add(node, name, place)
 
     def _add(self, node: object, name: str | None, place: str) -> None:
-        if not isinstance(node, DraftNode):
+        if not isinstance(node, DraftNode | OutputRef):
             raise TypeError(f"{node!r}, added at {place}, is not a node; call a @node template")
-        if name is None:
-            self._builder.add(record_of(node), place)
-        else:
-            self._admit(name, node, place)
+        self._admit(name, node, place)
+        if name is not None:
             object.__setattr__(self, name, node)
 
     # -- planning and running -----------------------------------------------------------------------

@@ -1,11 +1,12 @@
-"""The ``@node`` decorator."""
+"""The decorators ``@node`` and ``@node.template``."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
+from orchestrator.graph.groups import GroupTemplate, template
 from orchestrator.graph.place import caller_place, definition_place
 from orchestrator.graph.template import NodeOptions, NodeTemplate
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Make = TypeVar("Make", bound=Callable[..., Any])
 
 
 class _Decorator(Protocol):
@@ -27,11 +29,11 @@ class _Decorator(Protocol):
 
 
 @overload
-def node(body: type[Any], /) -> NodeTemplate[..., Any]: ...
+def _node(body: type[Any], /) -> NodeTemplate[..., Any]: ...
 @overload
-def node(body: Callable[P, R], /) -> NodeTemplate[P, R]: ...
+def _node(body: Callable[P, R], /) -> NodeTemplate[P, R]: ...
 @overload
-def node(
+def _node(
     *,
     stream_in: Sequence[str] = (),
     multiple_outputs: bool = False,
@@ -45,7 +47,7 @@ def node(
 ) -> _Decorator: ...
 
 
-def node(  # noqa: PLR0913 - every option by its name
+def _node(  # noqa: PLR0913 - every option by its name
     body: Callable[..., Any] | None = None,
     /,
     *,
@@ -129,3 +131,21 @@ def _names(stream_in: Sequence[str]) -> tuple[str, ...]:
     if isinstance(stream_in, str):
         raise TypeError(f"stream_in must be a list of names: write [{stream_in!r}]")
     return tuple(stream_in)
+
+
+class NodeDecorator(Protocol[Make]):
+    """``@node`` makes a kind of node of a function or class, ``@node.template`` a group of nodes."""
+
+    __call__: Make
+
+    @staticmethod
+    def template(function: Callable[Concatenate[Any, P], object], /) -> GroupTemplate[P]: ...
+
+
+def _with_template(make: Make) -> NodeDecorator[Make]:
+    vars(make)["template"] = template
+    return cast("NodeDecorator[Make]", make)
+
+
+_node.__name__ = _node.__qualname__ = "node"
+node: Final = _with_template(_node)
