@@ -22,6 +22,21 @@ class KillWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class TerminateWorker:
+    """Send SIGTERM, which ends the worker unless it is stuck in the kernel or stopped."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Raise ``Interrupted`` in the attempt that has this number there, if it is being stepped."""
+
+    worker: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class DrainWorker:
     worker: int
 
@@ -47,4 +62,13 @@ class ReportCancelled:
     key: AttemptKey
 
 
-Action: TypeAlias = SpawnWorker | KillWorker | DrainWorker | Assign | ReportLost | ReportCancelled
+Action: TypeAlias = (
+    SpawnWorker
+    | Interrupt
+    | TerminateWorker
+    | KillWorker
+    | DrainWorker
+    | Assign
+    | ReportLost
+    | ReportCancelled
+)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from executor import blueprint
 from executor.accumulation import Accumulator
-from executor.body import NOT_READY, Stream, StreamPort, UpstreamFailed
+from executor.body import NOT_READY, Interrupted, Stream, StreamPort, UpstreamFailed
 from executor.code import LoadedCode
 from executor.host import Broken, Invocation
 from executor.life_cycle import Body
@@ -100,8 +100,8 @@ class Attempt:
     def close(self) -> None:
         if self.body is None:
             return
-        error = self.body.close()
-        if error is not None:
+        error = self.hub.gate.close(self.body)
+        if error is not None and not isinstance(error, Interrupted):
             log.warning("while %s was closed, its body raised %r", self.key, error)
 
 
@@ -140,10 +140,14 @@ class Port(StreamPort):
                 self._raise_end()
             return NOT_READY
         hub = attempt.hub
+        gate = hub.gate
+        was_open = gate.is_open
+        gate.is_open = False  # an interrupt would tear what is written here
         value = buffer.popleft()
         self.taken += 1
         hub.reports.read(attempt.key, self.index, self.taken)
         hub.on_take(not buffer)
+        gate.is_open = was_open
         return hub.codec.loads(value)
 
     def _raise_end(self) -> NoReturn:
@@ -159,10 +163,14 @@ class Port(StreamPort):
     def cancel(self) -> None:
         if self.closed or self._attempt.ended:
             return
+        gate = self._attempt.hub.gate
+        was_open = gate.is_open
+        gate.is_open = False
         self.closed = True
         self._buffer.clear()
         if self.end is None:
             self._attempt.hub.reports.cancel_stream(self._attempt.key, self.index)
+        gate.is_open = was_open
 
 
 def instance_of(kind: Callable[..., Any]) -> Any:

@@ -39,6 +39,14 @@ class UpstreamFailed(Exception):  # noqa: N818 - says what happened to whom
         return f"the stream breaks off: node {self.node!r} failed: {self.reason}"
 
 
+class Interrupted(BaseException):
+    """Raised in a body, wherever it is, to make it end: it was cancelled, or has taken too long.
+
+    Let it pass; ``finally`` blocks run. A body that goes on is interrupted again, and after a grace its
+    worker process is ended.
+    """
+
+
 @final
 class _Singleton:
     """A marker that keeps its identity when it is pickled."""

@@ -28,6 +28,7 @@ from executor.body import NO_VALUE, SKIP, StreamCancelled
 from executor.code import LoadedCode, load_code
 from executor.failure import describe
 from executor.host import Broken, Invocation, Reports
+from executor.interrupting import Gate
 from executor.life_cycle import NATURAL_END, Awaiting, Blocked, Body, Raised, Returned, Step, Yielded
 from protocol import serialization
 from protocol.messages import (
@@ -85,6 +86,7 @@ class Hub:
         self.reports: Reports
         self.codec = codec
         self.on_take = on_take
+        self.gate = Gate()
         self._mark = mark
         self._on_await = on_await
         self._attempts: dict[AttemptKey, Attempt] = {}
@@ -209,8 +211,9 @@ class Hub:
                 return None
         elif throws:
             attempt.cancel_thrown = True
-            return attempt.body.throw(StreamCancelled("a reader cancelled the stream"))
-        return attempt.body.advance()
+            cancelled = StreamCancelled("a reader cancelled the stream")
+            return self.gate.step(attempt.body.throw, cancelled)
+        return self.gate.step(attempt.body.advance)
 
     def _settle(self, attempt: Attempt, outcome: Step) -> None:
         match outcome:
@@ -233,7 +236,7 @@ class Hub:
             refused = TypeError(
                 f"an 'async def' body awaited {awaited!r}; here it can await its streams only"
             )
-            self._settle(attempt, attempt.body.throw(refused))
+            self._settle(attempt, self.gate.step(attempt.body.throw, refused))
             return
         self._on_await(awaited, Resume(self, attempt))
 
@@ -242,7 +245,8 @@ class Hub:
         if attempt.ended or attempt.body is None:
             return
         body = attempt.body
-        self._settle(attempt, body.advance(sent) if error is None else body.throw(error))
+        step = self.gate.step
+        self._settle(attempt, step(body.advance, sent) if error is None else step(body.throw, error))
 
     def _open(self, attempt: Attempt) -> Body | None:
         """The body on its arguments, or None if it failed before it could run."""

@@ -114,9 +114,14 @@ class Inbox:
         reports.completed(message.key, message.emitted, message.seconds, outputs, message.missing)
         return self._machine.ended(message.key, message.seconds)
 
-    def _failed(self, message: Failed, envelope: _Envelope, _: Lease, reports: Reports) -> list[Action]:
-        cause = None if message.cause is None else envelope.value(message.cause)
-        reports.failed(message.key, message.emitted, message.seconds, message.error, cause)
+    def _failed(
+        self, message: Failed, envelope: _Envelope, lease: Lease, reports: Reports
+    ) -> list[Action]:
+        if lease.cancelled:
+            reports.cancelled(message.key)  # it was interrupted, or failed while it was closed
+        else:
+            cause = None if message.cause is None else envelope.value(message.cause)
+            reports.failed(message.key, message.emitted, message.seconds, message.error, cause)
         return self._machine.ended(message.key, message.seconds)
 
     def _cancelled(self, message: Cancelled, _: _Envelope, __: Lease, reports: Reports) -> list[Action]:

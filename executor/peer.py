@@ -6,7 +6,8 @@ import secrets
 from hmac import compare_digest
 
 from executor.host import Broken, Input, Invocation
-from executor.page import CURRENT, Page
+from executor.ladder import Stepping
+from executor.page import CURRENT, TARGET, Page
 from protocol.framing import Parts, ProtocolError, coordinator_session
 from protocol.messages import (
     PROTOCOL_VERSION,
@@ -88,6 +89,15 @@ class Peer:
         """The number of the attempt it is stepping, or was when it ended; 0 for none."""
         number: int = self._page.cells[CURRENT]
         return number
+
+    @property
+    def stepping(self) -> Stepping:
+        """What the page says now."""
+        return Stepping(self._page.cells[CURRENT], self._page.cells[TARGET])
+
+    def aim(self, number: int) -> None:
+        """Name the attempt that the next interrupt is for."""
+        self._page.cells[TARGET] = number
 
     def close(self) -> None:
         self._page.close()

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -26,17 +24,21 @@ import zmq
 from executor.errors import PoolBroken, PoolClosed
 from executor.host import Broken, Invocation, Reports
 from executor.inbox import Inbox
+from executor.ladder import NOTHING, Stepping
 from executor.orders import Exited, NotStarted, Started, ZygoteReport
+from executor.ownership import Ownership
 from executor.peer import Peer, read_hello
 from executor.pool_machine import (
     Action,
     Assign,
     DrainWorker,
+    Interrupt,
     KillWorker,
     PoolMachine,
     ReportCancelled,
     ReportLost,
     SpawnWorker,
+    TerminateWorker,
     WorkerState,
 )
 from executor.resources import Resources, Source, pollable
@@ -75,8 +77,10 @@ class Pool:
 
     Use it in a ``with`` block. Workers start in the background with the present working directory,
     environment, ``sys.path`` and warning filters; later changes do not reach them. A pool belongs to
-    the thread and the process that made it. ``grace_s`` is how long a cancelled body may go on before
-    its worker is killed.
+    the thread and the process that made it.
+
+    A cancelled body that runs is interrupted at once. If it has not ended ``grace_s`` later its worker
+    is sent SIGTERM, and SIGKILL after as much again.
 
     Raises:
         ValueError: the number of workers is not a positive one.
@@ -87,8 +91,8 @@ class Pool:
 
     def __init__(self, workers: int | None = None, *, grace_s: float = 5.0) -> None:
         self.workers = checked_size(workers)
-        self._owner = (os.getpid(), threading.get_ident())
-        self._machine = PoolMachine(self.workers, grace_s=grace_s)
+        self._owner = Ownership()
+        self._machine = PoolMachine(self.workers, grace_s=grace_s, look=self._look)
         self._inbox = Inbox(self._machine, self._do)
         # Given back also if the pool is merely forgotten, and at the interpreter's exit.
         self._resources = Resources(self.workers, max(1, usable_cores() // self.workers))
@@ -127,14 +131,14 @@ class Pool:
 
     def kill(self) -> None:
         """End the workers now, whatever they do. Repeating changes nothing."""
-        self._check_owner()
+        self._owner.check()
         self._release()
 
     def close(self) -> None:
         """End the workers; wait ``grace_s`` at most for those that work. Repeating changes nothing."""
         if not self._release.alive:
             return
-        self._check_owner()
+        self._owner.check()
         try:
             self._do(self._machine.stop(monotonic()))
             self.flush()
@@ -362,7 +366,7 @@ class Pool:
                 self._resources.pidfds[descriptors[0]] = worker
                 self._machine.started(worker, pid)
                 if self._machine.state(worker) is WorkerState.KILLED:
-                    self._resources.kill(worker)
+                    self._resources.send_signal(KillWorker(worker))
             case NotStarted(worker, reason):
                 log.error("worker %d could not be started: %s", worker, reason)
                 self._exited(worker, None, now)
@@ -417,8 +421,8 @@ class Pool:
                     self._assign(worker, invocation)
                 case SpawnWorker(worker):
                     self._spawn(worker)
-                case KillWorker(worker):
-                    self._resources.kill(worker)
+                case Interrupt() | TerminateWorker() | KillWorker():
+                    self._resources.send_signal(action)
                 case DrainWorker(worker):
                     self._write(worker, Drain())
                 case ReportLost(key, loss):
@@ -442,13 +446,11 @@ class Pool:
             log.exception("worker %d could not be started", worker)
             self._do(self._machine.exited(worker, None, 0, monotonic()))
 
+    def _look(self, worker: int) -> Stepping:
+        peer = self._peers.get(worker)
+        return NOTHING if peer is None else peer.stepping
+
     def _check_usable(self) -> None:
-        self._check_owner()
+        self._owner.check()
         if not self._release.alive:
             raise PoolClosed
-
-    def _check_owner(self) -> None:
-        if self._owner[0] != os.getpid():
-            raise RuntimeError("a pool does not survive a fork; make one in the new process")
-        if self._owner[1] != threading.get_ident():
-            raise RuntimeError("a pool belongs to the thread that made it; make one in this thread")

@@ -4,8 +4,9 @@ Theory of operation. Events come in as method calls, with the time where it matt
 comes back as a list of actions. A worker is spawned, says Hello, and is replaced when it ends. An
 attempt is *leased* to a worker until it ends; until a worker has room for it, it waits in line. A body
 that waits for a chunk or for its gate is *suspended* and gives its place up, so more bodies live than
-workers exist. An attempt that is cancelled has a grace to end in; then its worker is killed. Workers
-that end before Hello, several in a row, break the pool: nothing is left waiting for ever.
+workers exist. An attempt that is cancelled and does not end climbs a ladder (``executor.ladder``), at
+whose top its worker is killed. Workers that end before Hello, several in a row, break the pool: nothing
+is left waiting for ever.
 
     STARTING --hello--> READY --drain--> DRAINING
         |                 |                 |
@@ -24,13 +25,16 @@ from executor.actions import (
     Action,
     Assign,
     DrainWorker,
+    Interrupt,
     KillWorker,
     ReportCancelled,
     ReportLost,
     SpawnWorker,
+    TerminateWorker,
 )
 from executor.errors import PoolBroken
 from executor.host import Invocation, WorkerLoss
+from executor.ladder import NOTHING, Ladder, Look, Rung, Stepping
 from executor.lease import Lease
 from executor.placement import Durations, Load, choose
 from executor.worker_states import TRANSITIONS, WorkerEvent, WorkerState
@@ -43,11 +47,13 @@ __all__ = [
     "Action",
     "Assign",
     "DrainWorker",
+    "Interrupt",
     "KillWorker",
     "PoolMachine",
     "ReportCancelled",
     "ReportLost",
     "SpawnWorker",
+    "TerminateWorker",
     "WorkerEvent",
     "WorkerState",
 ]
@@ -65,6 +71,7 @@ _E = WorkerEvent
 class _Worker:
     id: int
     start_deadline: float
+    kill_deadline: float = math.inf  # of one that was terminated
     pid: int = 0
     state: WorkerState = WorkerState.STARTING
     was_ready: bool = False
@@ -73,10 +80,18 @@ class _Worker:
     load: Load = field(default_factory=Load)
 
 
-class PoolMachine:
-    """The state of one pool of ``size`` workers. Nothing here blocks, and no clock is read."""
+def _sees_nothing(_: int) -> Stepping:
+    return NOTHING
 
-    def __init__(self, size: int, *, grace_s: float = 5.0) -> None:
+
+class PoolMachine:
+    """The state of one pool of ``size`` workers. Nothing here blocks, and no clock is read.
+
+    ``grace_s`` is how long each step of the ladder may take that makes a cancelled attempt end;
+    ``look`` gives what a worker's page says.
+    """
+
+    def __init__(self, size: int, *, grace_s: float = 5.0, look: Look = _sees_nothing) -> None:
         self.grace_s = grace_s
         self.failure: PoolBroken | None = None
         self.stopping = False
@@ -89,8 +104,7 @@ class PoolMachine:
         self._leases: dict[AttemptKey, Lease] = {}
         self._line: OrderedDict[AttemptKey, Invocation] = OrderedDict()
         self._pins: dict[tuple[RunId, NodeId], int] = {}
-        # By when each cancelled attempt must have ended, the earliest first: the grace is constant.
-        self._cancels: dict[AttemptKey, float] = {}
+        self._ladder = Ladder(grace_s, look)
         self._stop_deadline = math.inf
         self._durations = Durations()
 
@@ -138,10 +152,20 @@ class PoolMachine:
     def kill(self, worker: int | None) -> list[Action]:
         """Give a worker up: it broke the protocol, or does not answer."""
         known = None if worker is None else self._workers.get(worker)
-        if known is None or known.state is _S.KILLED:
+        if known is None or (known.state is _S.KILLED and known.kill_deadline == math.inf):
             return []
         self._move(known, _E.KILL)
+        known.kill_deadline = math.inf
         return [KillWorker(known.id)]
+
+    def terminate(self, worker: int, now: float) -> list[Action]:
+        """Give a worker up, by SIGTERM first."""
+        known = self._workers[worker]
+        if known.state is _S.KILLED:
+            return []
+        self._move(known, _E.KILL)
+        known.kill_deadline = now + self.grace_s
+        return [TerminateWorker(known.id)]
 
     def exited(self, worker: int, status: int | None, current: int, now: float) -> list[Action]:
         """A worker's process has ended, or none was made; ``current``: what its page says it stepped."""
@@ -193,19 +217,13 @@ class PoolMachine:
 
     def next_deadline(self) -> float:
         """When :meth:`expire` should be called; infinite if there is nothing to wait for."""
-        first_cancel = next(iter(self._cancels.values()), math.inf)
-        return min(first_cancel, *map(self._deadline, self._workers.values()), math.inf)
+        return min(self._ladder.next_deadline(), *map(self._deadline, self._workers.values()), math.inf)
 
     def expire(self, now: float) -> list[Action]:
-        """Kill the workers that are late. Calling it early or again changes nothing."""
-        late: list[int] = []
-        for key, deadline in list(self._cancels.items()):
-            if deadline > now:
-                break
-            del self._cancels[key]
-            late.append(self._leases[key].worker)
-        late += [worker.id for worker in self._workers.values() if self._deadline(worker) <= now]
-        return [action for worker_id in late for action in self.kill(worker_id)]
+        """Deal with attempts and workers that are late. Early and repeated calls change nothing."""
+        actions = self._climb(now)
+        late = [worker.id for worker in self._workers.values() if self._deadline(worker) <= now]
+        return [*actions, *(action for worker_id in late for action in self.kill(worker_id))]
 
     # -- work -------------------------------------------------------------------------------------
 
@@ -242,11 +260,11 @@ class PoolMachine:
         return [*self._leases, *self._line]
 
     def cancel(self, key: AttemptKey, now: float) -> tuple[int | None, list[Action]]:
-        """Recall an attempt, and kill its worker if it has not ended after the grace."""
+        """Recall an attempt; interrupt it if it runs, and end its worker if nothing else helps."""
         lease = self._leases.get(key)
         if lease is not None and not lease.cancelled:
             lease.cancelled = True
-            self._cancels[key] = now + self.grace_s
+            self._ladder.begin(key, lease.worker, lease.number, now)
         return self.recall(key)
 
     def recall(self, key: AttemptKey) -> tuple[int | None, list[Action]]:
@@ -268,8 +286,8 @@ class PoolMachine:
         lease = self._leases.pop(key)
         lease.end()
         del self._workers[lease.worker].leases[key]
-        if self._cancels:
-            self._cancels.pop(key, None)
+        if self._ladder:
+            self._ladder.forget(key)
         if seconds is not None:
             self._durations.note(lease.code, seconds)
         return self.assign_line() if self._line else []
@@ -300,8 +318,7 @@ class PoolMachine:
             assert 0 <= worker.load.unknown <= worker.load.active, worker
         assert held == self._leases
         assert not held.keys() & self._line.keys()
-        assert self._cancels.keys() <= held.keys()
-        assert list(self._cancels.values()) == sorted(self._cancels.values())
+        assert self._ladder.keys() <= held.keys()
         assert len(self._workers) == 0 or self._spawned >= max(self._workers)
         if self._line:
             # Nothing waits while a worker runs nothing, and nothing waits for ever.
@@ -317,7 +334,7 @@ class PoolMachine:
     def _deadline(self, worker: _Worker) -> float:
         if worker.state is _S.STARTING:
             return worker.start_deadline
-        return self._stop_deadline if worker.state is _S.DRAINING else math.inf
+        return self._stop_deadline if worker.state is _S.DRAINING else worker.kill_deadline
 
     def _ready(self) -> list[_Worker]:
         return [worker for worker in self._workers.values() if worker.state is _S.READY]
@@ -344,11 +361,24 @@ class PoolMachine:
             self._pins[key.run, key.node] = worker.id
         return Assign(worker.id, invocation)
 
+    def _climb(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        for key, rung in self._ladder.climb(now):
+            lease = self._leases[key]
+            match rung:
+                case Rung.INTERRUPT:
+                    actions.append(Interrupt(lease.worker, lease.number))
+                case Rung.TERMINATE:
+                    actions += self.terminate(lease.worker, now)
+                case Rung.ABANDON:
+                    actions += [ReportCancelled(key), *self.ended(key, None)]
+        return actions
+
     def _end_leases(self, worker: _Worker, status: int | None, current: int) -> list[Action]:
         actions: list[Action] = []
         for key, lease in worker.leases.items():
             del self._leases[key]
-            self._cancels.pop(key, None)
+            self._ladder.forget(key)
             if lease.cancelled:
                 actions.append(ReportCancelled(key))
             else:

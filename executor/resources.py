@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import select
@@ -12,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import zmq
 
+from executor.actions import Interrupt, KillWorker, TerminateWorker
 from executor.nursery import Nursery
 from executor.orders import current_setup
 from executor.page import create_page
@@ -22,6 +24,13 @@ Source: TypeAlias = Any
 """What a pool's owner polls for reading: a ZeroMQ socket, a socket or a descriptor."""
 
 
+log = logging.getLogger(__name__)
+
+_SIGNALS: Final[dict[type, signal.Signals]] = {
+    Interrupt: signal.SIGUSR1,
+    TerminateWorker: signal.SIGTERM,
+    KillWorker: signal.SIGKILL,
+}
 _DESCRIPTORS_PER_WORKER: Final = 3  # its connection, its pidfd, its page
 _DESCRIPTORS_SPARE: Final = 64
 
@@ -70,12 +79,16 @@ class Resources:
         finally:
             os.close(page)
 
-    def kill(self, worker: int) -> None:
-        """Send SIGKILL to a worker, unless it has no process yet or no more."""
+    def send_signal(self, action: Interrupt | TerminateWorker | KillWorker) -> None:
+        """Do so, unless the worker has no process yet or no more."""
+        if isinstance(action, Interrupt):
+            self.peers[action.worker].aim(action.number)
+        elif isinstance(action, TerminateWorker):
+            log.warning("worker %d is ended: a body there does not end", action.worker)
         for pidfd, owner in self.pidfds.items():
-            if owner == worker:
+            if owner == action.worker:
                 with suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    signal.pidfd_send_signal(pidfd, _SIGNALS[type(action)])
 
     def has_ended(self, worker: int) -> bool:
         """Whether a worker's process is gone, be it noticed or not."""

@@ -24,6 +24,7 @@ import zmq
 
 from executor.host import Broken, Code, Invocation
 from executor.hub import Hub
+from executor.interrupting import listen
 from executor.page import CURRENT, Page
 from executor.reporter import Reporter
 from protocol.framing import Envelope, worker_session
@@ -117,6 +118,7 @@ class Worker:
         self._hub = Hub(mark=self._mark, on_take=self._on_take)
         self._reporter = Reporter(self._session, self._ended)
         self._hub.attach(self._reporter)
+        listen(page.cells, self._hub.gate)
         self._handlers: dict[type, Callable[[Any, Envelope[FromCoordinator]], None]] = {
             Welcome: self._welcome,
             Define: self._define,

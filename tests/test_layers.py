@@ -29,6 +29,7 @@ PURE = (
     "executor.pool_machine",
     "executor.actions",
     "executor.worker_states",
+    "executor.ladder",
     "executor.lease",
     "executor.placement",
     "executor.blueprint",

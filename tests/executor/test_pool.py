@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import ctypes
+import itertools
 import os
 import random
 import resource
@@ -184,6 +186,46 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
+def spin(_: Stream[int]) -> None:
+    while True:
+        pass
+
+
+def sleep_long(_: Stream[int]) -> None:
+    time.sleep(1000)
+
+
+def spin_after_a_chunk(chunks: Stream[int]) -> Any:
+    yield next(chunks)
+    while True:
+        pass
+
+
+def clean_up_slowly(_: Stream[int]) -> None:
+    """Its ``finally`` takes longer than a signal that was not taken takes to be sent again."""
+    try:
+        time.sleep(1000)
+    finally:
+        time.sleep(0.03)
+
+
+def swallow_for_ever() -> None:
+    while True:
+        try:
+            time.sleep(1000)
+        except BaseException:
+            pass
+
+
+def loop_in_c() -> None:
+    collections.deque(itertools.repeat(None), maxlen=0)
+
+
+def work_a_little(number: int) -> int:
+    sum(range(number % 7 * 1000))
+    return number
+
+
 def sleep_after_a_chunk(chunks: Stream[int]) -> None:
     next(chunks)
     time.sleep(1000)
@@ -316,15 +358,63 @@ def pid_of(pool: Pool, worker: int) -> int:
     return pool._machine._workers[worker].pid
 
 
-def test_a_body_that_ignores_its_cancel_is_killed_after_the_grace_and_nobody_else_suffers(
-    owner: Owner,
+@pytest.mark.parametrize("body", [spin, sleep_long, spin_after_a_chunk, clean_up_slowly])
+def test_a_cancelled_body_that_runs_is_interrupted_and_its_worker_lives_on(
+    owner: Owner, body: Callable[..., object]
 ) -> None:
-    key = owner.invoke(1, sleep, dumps(1000))
+    workers = set(owner.pool._peers)
+    key = owner.invoke(1, body, StreamInput())
+    owner.pool.deliver(key, 0, 0, [dumps(1)])
+    owner.pool.flush()
+    wait_for(lambda: any(peer.stepping.number for peer in owner.pool._peers.values()))
+    owner.pool.cancel(key)
+    owner.until(lambda: owner.ended(1))
+    assert (owner.cancellations, owner.losses, owner.errors) == ([1], {}, {})
+    assert owner.result(2, double, dumps(4)) == 8
+    assert set(owner.pool._peers) == workers
+
+
+@pytest.mark.parametrize("body", [swallow_for_ever, loop_in_c])
+def test_a_body_that_nothing_ends_costs_its_worker_after_the_grace_and_others_run_again(
+    owner: Owner, body: Callable[..., object]
+) -> None:
+    workers = set(owner.pool._peers)
+    suspended = [owner.invoke(node, total, StreamInput()) for node in range(10, 14)]
+    owner.until(lambda: len(owner.waiting) == len(suspended))
+    key = owner.invoke(1, body)
+    owner.pool.flush()
+    wait_for(lambda: any(peer.stepping.number for peer in owner.pool._peers.values()))
     owner.pool.cancel(key)
     owner.until(lambda: owner.ended(1))
     assert owner.cancellations == [1]
-    assert owner.losses == {}
+    assert len(set(owner.pool._peers) & workers) == 1
+    assert owner.losses
+    assert not any(loss.charged for loss in owner.losses.values())
     assert owner.result(2, double, dumps(4)) == 8
+
+
+def test_interrupts_at_random_moments_lose_nothing_and_hit_nobody_else(owner: Owner) -> None:
+    """A hundred attempts go on; now and then one of those that run is cancelled."""
+    workers = set(owner.pool._peers)
+    chance = random.Random(7)
+    live: dict[int, AttemptKey] = {}
+    cancelled = set()
+    for node in range(1_500):
+        live[node] = owner.invoke(node, work_a_little, dumps(node))
+        for victim in chance.sample(list(live), k=min(len(live), chance.randrange(3))):
+            cancelled.add(victim)
+            owner.pool.cancel(live.pop(victim))
+        owner.pool.flush()
+        owner.pool.on_deadline(time.monotonic())
+        for ended in [each for each in live if owner.ended(each)]:
+            del live[ended]
+        owner.until(lambda: sum(not owner.ended(each) for each in live) < 10)
+    owner.until(lambda: all(map(owner.ended, range(1_500))))
+    assert (owner.losses, owner.errors) == ({}, {})
+    assert set(owner.cancellations) <= cancelled
+    assert len(owner.cancellations) + len(owner.results) == 1_500
+    assert owner.results == {node: node for node in owner.results}
+    assert set(owner.pool._peers) == workers
 
 
 def test_suspended_and_waiting_attempts_are_cancelled_without_a_kill(owner: Owner) -> None:

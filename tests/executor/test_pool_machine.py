@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from executor.host import Code, Invocation, WorkerLoss
+from executor.ladder import NOTHING, Stepping
 from executor.pool_machine import (
     FAILED_STARTS_LIMIT,
     START_S,
@@ -19,11 +20,13 @@ from executor.pool_machine import (
     Action,
     Assign,
     DrainWorker,
+    Interrupt,
     KillWorker,
     PoolMachine,
     ReportCancelled,
     ReportLost,
     SpawnWorker,
+    TerminateWorker,
     WorkerEvent,
     WorkerState,
 )
@@ -42,8 +45,18 @@ def invocation(
     return Invocation(key(number), Code(Digest(code), b""), [], credit=credit, pinned=pinned)
 
 
-def ready_pool(size: int, **options: float) -> PoolMachine:
-    machine = PoolMachine(size, **options)
+class Pages:
+    """What the workers' pages say; a test writes there."""
+
+    def __init__(self) -> None:
+        self.says: dict[int, Stepping] = {}
+
+    def __call__(self, worker: int) -> Stepping:
+        return self.says.get(worker, NOTHING)
+
+
+def ready_pool(size: int, *, grace_s: float = 5.0, pages: Pages | None = None) -> PoolMachine:
+    machine = PoolMachine(size, grace_s=grace_s, look=pages or Pages())
     for action in machine.start(0.0):
         assert isinstance(action, SpawnWorker)
         machine.started(action.worker, 100 + action.worker)
@@ -332,18 +345,52 @@ def test_what_waits_in_line_is_cancelled_at_once() -> None:
     assert machine.cancel(key(1), 0.0) == (None, [])
 
 
-def test_a_worker_that_does_not_answer_a_cancel_in_time_is_killed_and_the_attempt_is_cancelled() -> None:
+def test_a_cancelled_body_that_runs_is_interrupted_then_its_worker_is_terminated_then_killed() -> None:
+    pages = Pages()
+    machine = ready_pool(1, grace_s=4.0, pages=pages)
+    machine.invoke(invocation(1))
+    machine.invoke(invocation(2))
+    pages.says[1] = Stepping(1, 0)
+    assert machine.cancel(key(1), 10.0) == (1, [])
+    assert machine.next_deadline() == 10.0
+    assert machine.expire(10.0) == [Interrupt(1, 1)]
+    assert machine.expire(10.0) == []
+    assert machine.expire(14.0) == [TerminateWorker(1)]
+    machine.check()
+    assert machine.next_deadline() == 18.0
+    assert machine.expire(18.0) == [KillWorker(1)]
+    assert machine.next_deadline() == math.inf
+    actions = machine.exited(1, -9, 1, 18.1)
+    assert actions == [ReportCancelled(key(1)), SpawnWorker(2)]
+    assert machine.is_in_line(key(2))
+    machine.check()
+
+
+def test_a_worker_that_answers_no_cancel_and_steps_nothing_is_terminated() -> None:
     machine = ready_pool(1, grace_s=3.0)
     machine.invoke(invocation(1))
     assert machine.cancel(key(1), 10.0) == (1, [])
     assert machine.cancel(key(1), 11.0) == (1, [])  # asking again gains no time
-    assert machine.next_deadline() == 13.0
-    assert machine.expire(12.9) == []
-    assert machine.expire(13.0) == [KillWorker(1)]
-    assert machine.next_deadline() == math.inf
-    actions = machine.exited(1, -9, 1, 13.1)
-    assert actions == [ReportCancelled(key(1)), SpawnWorker(2)]
+    for now in (10.75, 11.5, 12.25, 12.9):
+        assert machine.expire(now) == []
+    assert machine.expire(13.0) == [TerminateWorker(1)]
     machine.check()
+
+
+def test_a_cancelled_attempt_behind_a_long_body_is_abandoned_and_that_body_goes_on() -> None:
+    pages = Pages()
+    machine = ready_pool(1, grace_s=3.0, pages=pages)
+    machine.invoke(invocation(0, b"tiny"))
+    machine.ended(key(0), 0.00001)
+    machine.invoke(invocation(1, b"tiny"))  # it takes long this time
+    machine.invoke(invocation(2, b"tiny"))
+    pages.says[1] = Stepping(2, 0)
+    assert machine.cancel(key(2), 10.0) == (1, [])
+    assert machine.expire(12.9) == []
+    assert machine.expire(13.0) == [ReportCancelled(key(2))]
+    machine.check()
+    assert machine.leased_to(1, key(2)) is None  # its answer comes too late to mean anything
+    assert machine.leased_to(1, key(1)) is not None
 
 
 def test_an_attempt_that_is_recalled_may_take_its_time_until_it_is_cancelled() -> None:
@@ -352,7 +399,7 @@ def test_an_attempt_that_is_recalled_may_take_its_time_until_it_is_cancelled() -
     assert machine.recall(key(1)) == (1, [])
     assert machine.next_deadline() == math.inf
     assert machine.cancel(key(1), 10.0) == (1, [])
-    assert machine.next_deadline() == 13.0
+    assert 10.0 < machine.next_deadline() < 13.0
     machine.check()
 
 
@@ -373,7 +420,8 @@ class PoolRules(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.machine = PoolMachine(3, grace_s=1.0)
+        self.pages = Pages()
+        self.machine = PoolMachine(3, grace_s=1.0, look=self.pages)
         self.now = 0.0
         self.starting: list[int] = []
         self.ready: list[int] = []
@@ -393,6 +441,11 @@ class PoolRules(RuleBasedStateMachine):
                     assert given.key in self.open
                     assert given.key not in self.at
                     self.at[given.key] = worker
+                case Interrupt(worker, number):
+                    assert self.pages(worker).number == number
+                case TerminateWorker(worker):
+                    assert worker in self.ready
+                    self.doomed.append(worker)
                 case KillWorker(worker):
                     self.doomed.append(worker)
                 case ReportLost(ended, _) | ReportCancelled(ended):
@@ -460,6 +513,11 @@ class PoolRules(RuleBasedStateMachine):
         worker, actions = self.machine.cancel(given, self.now)
         assert worker == self.at.get(given)
         self.apply(actions)
+
+    @precondition(lambda self: self.ready)
+    @rule(data=st.data(), number=st.integers(0, 5), aim=st.integers(0, 5))
+    def step(self, data: st.DataObject, number: int, aim: int) -> None:
+        self.pages.says[data.draw(st.sampled_from(self.ready))] = Stepping(number, aim)
 
     @rule(seconds=st.sampled_from([0.1, 1.0, START_S]))
     def pass_time(self, seconds: float) -> None:
