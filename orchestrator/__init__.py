@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.graph.groups import GroupTemplate, GroupView
     from orchestrator.graph.node import node
     from orchestrator.graph.template import NodeTemplate
+    from orchestrator.instruments import FlowInstrument
     from orchestrator.report import NodeReport, RunReport
     from orchestrator.runtime.errors import (
         AccumulationError,
@@ -85,6 +86,7 @@ _HOMES: Final = {
     "orchestrator.graph.groups": ("GroupTemplate", "GroupView"),
     "orchestrator.graph.node": ("node",),
     "orchestrator.graph.template": ("NodeTemplate",),
+    "orchestrator.instruments": ("FlowInstrument",),
     "orchestrator.report": ("NodeReport", "RunReport"),
     "orchestrator.runtime.errors": (
         "AccumulationError",

@@ -16,6 +16,8 @@ from orchestrator.event_loop import EventLoop
 from orchestrator.graph.compile import compile_flow
 from orchestrator.graph.flow import Flow, StopAt, publish
 from orchestrator.graph.limits import stop_limits
+from orchestrator.instrumenting import Instrumented
+from orchestrator.instruments import current_instrument
 from orchestrator.pump import Pump
 from orchestrator.report import NodeReport, RunReport
 from orchestrator.runtime.job import Job
@@ -84,6 +86,8 @@ def _execute(
     spec, local = compile_flow(flow, workers=workers, encode_code=encode_code, encode_value=dumps)
     limits = stop_limits(flow, stop_at_node_generation)
     values = _parameter_values(spec, local, dict(parameters or {}))
+    instrument = current_instrument()
+    watcher = None if instrument is None else Instrumented(instrument, flow, spec)
     job = Job(
         spec,
         local,
@@ -92,9 +96,12 @@ def _execute(
         limits.constants,
         timeout_s,
         terminate_on_node_error,
+        watcher,
         observe,
     )
     with ExitStack() as stack:
+        if watcher is not None:
+            stack.callback(watcher.ends)
         if not _needs_pool(spec):
             pool = None
         elif pool is None:

@@ -50,7 +50,9 @@ PURE = (
     "orchestrator.runtime.progress",
     "orchestrator.runtime.repair",
     "orchestrator.runtime.results",
+    "orchestrator.runtime.failures",
     "orchestrator.runtime.state",
+    "orchestrator.runtime.status",
     "orchestrator.runtime.streams",
     "orchestrator.runtime.waits",
 )

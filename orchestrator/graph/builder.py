@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -77,6 +77,11 @@ class Builder:
         placeholder = Placeholder(self, name, place)
         self._placeholders.setdefault(name, placeholder)
         return placeholder
+
+    @property
+    def records(self) -> Sequence[NodeRecord]:
+        """The nodes; by number, once the flow was checked."""
+        return self._records
 
     # -- the result -----------------------------------------------------------------------------------
 

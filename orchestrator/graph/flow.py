@@ -232,6 +232,13 @@ def number_in(flow: Flow, node: DraftNode) -> int | None:
     return record.number if record.owner is flow._builder else None  # noqa: SLF001 - as above
 
 
+def nodes_of(flow: Flow) -> list[DraftNode]:
+    """The nodes of a checked flow that the user wrote, by number; as the flow's attributes hold them."""
+    held = {number_in(flow, node): node for node in vars(flow).values() if isinstance(node, DraftNode)}
+    records = flow._builder.records  # noqa: SLF001 - as above
+    return [held.get(record.number) or DraftNode(record) for record in records]
+
+
 def publish(flow: Flow, results: Results) -> None:
     """Let the nodes' ``get_data`` read these results from now on."""
     flow._builder.results = results  # noqa: SLF001 - as above

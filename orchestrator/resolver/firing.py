@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Link(NamedTuple):
@@ -23,6 +23,16 @@ class Link(NamedTuple):
     producer: int
     consumer: int
     delay: int
+
+
+class Listener(Protocol):
+    """Told of what becomes ready, as it happens."""
+
+    def queued(self, node: int) -> None:
+        """The node's next run can start."""
+
+    def solved(self, head: int, solution: list[int]) -> None:
+        """A run of ``head`` was demanded; that made these ready."""
 
 
 class Firing:
@@ -42,6 +52,7 @@ class Firing:
         self._lacking = [
             sum(links[index].delay == 0 for index in self._inputs[node]) for node in range(nodes)
         ]
+        self.listener: Listener | None = None
         self.ready: deque[int] = deque()
         self.wanted_again: list[int] = []  # busy nodes whose next run has come to be demanded
 
@@ -61,6 +72,10 @@ class Firing:
     def is_wanted(self, node: int) -> bool:
         """Whether a further run of the node is demanded that has not started."""
         return self._demanded[node] >= self._next_run[node]
+
+    def is_queued(self, node: int) -> bool:
+        """Whether its next run can start and has not."""
+        return self._queued[node]
 
     def lacking(self, node: int) -> Iterator[int]:
         """The links whose generation for the node's next run has not come."""
@@ -98,6 +113,14 @@ class Firing:
 
     def _demand(self, node: int, run: int) -> None:
         """Demand a run, and recursively what it lacks (rule 33, Demand); cheap if demanded before."""
+        if self._demanded[node] >= run:
+            return
+        queued = len(self.ready)
+        self._demand_all(node, run)
+        if self.listener is not None:
+            self.listener.solved(node, list(self.ready)[queued:])
+
+    def _demand_all(self, node: int, run: int) -> None:
         pending = [(node, run)]
         while pending:
             node, run = pending.pop()
@@ -125,6 +148,8 @@ class Firing:
         ):
             self._queued[node] = True
             self.ready.append(node)
+            if self.listener is not None:
+                self.listener.queued(node)
 
     def take_ready(self) -> int | None:
         """The node to start now, or None."""

@@ -12,17 +12,26 @@ from orchestrator.runtime.limits import Limits
 from orchestrator.runtime.progress import Progress
 from orchestrator.runtime.results import Newest
 from orchestrator.runtime.state import Node, Run
+from orchestrator.runtime.watching import Watcher
 from protocol.values import size_bytes
 
 
 class Finals:
     """All edges of one flow run that carry final values."""
 
-    def __init__(self, firing: Firing, progress: Progress, newest: Newest, limits: Limits) -> None:
+    def __init__(
+        self,
+        firing: Firing,
+        progress: Progress,
+        newest: Newest,
+        limits: Limits,
+        watcher: Watcher | None,
+    ) -> None:
         self._firing = firing
         self._progress = progress
         self._newest = newest
         self._limits = limits
+        self._watcher = watcher
 
     def can_write(self, node: Node) -> bool:
         """Whether all edges of the node have room for one more."""
@@ -38,6 +47,8 @@ class Finals:
             return True
         if not self.can_write(node):
             self._progress.suspect(node)
+            if self._watcher is not None:
+                self._watcher.waits_to_write(run)
             return True
         if self.reaches_limit(run):
             return False
@@ -49,6 +60,8 @@ class Finals:
         node.run = None
         self._progress.note(node)
         self._newest.keep_final(node, run.number, outputs if run.has_final else None)
+        if self._watcher is not None:
+            self._watcher.written(run, outputs if run.has_final else None)
         self._firing.end(node.index)
         for edge in node.finals_out:
             self._firing.arrive(edge.index)

@@ -13,6 +13,7 @@ from protocol.values import Local, Value
 
 if TYPE_CHECKING:
     from orchestrator.runtime.machine import FlowMachine
+    from orchestrator.runtime.watching import Watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Job:
     constant_limit: tuple[int, ...] | None = None
     timeout_s: float | None = None
     terminate_on_node_error: bool = True
+    watcher: Watcher | None = None
     observe: Callable[[FlowMachine], None] | None = None
 
     def codes(self) -> dict[Digest, Code]:

@@ -18,6 +18,7 @@ class Limits:
         self._by_node = job.limits
         self._of_constants = job.constant_limit
         self._stop = stop
+        self._watcher = job.watcher
 
     def __bool__(self) -> bool:
         """Whether there is any limit of a node."""
@@ -31,6 +32,8 @@ class Limits:
         limit = self._by_node.get(node.index)
         if limit is None or compare(generation, limit) < 0:
             return False
+        if self._watcher is not None:
+            self._watcher.reached_limit(node, generation)
         self._stop(LimitReached(node.name, generation))
         return True
 

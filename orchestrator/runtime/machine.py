@@ -33,6 +33,7 @@ from orchestrator.runtime.progress import Progress
 from orchestrator.runtime.repair import Repair
 from orchestrator.runtime.results import Newest
 from orchestrator.runtime.state import Edge, Element, FinalEdge, Node, Reading, Run, StreamEdge, Void
+from orchestrator.runtime.status import NodeStatus, status_of
 from orchestrator.runtime.streams import Streams
 from orchestrator.spec import ConstantInput, EdgeInput, ParameterInput
 from protocol.messages import (
@@ -80,11 +81,13 @@ class FlowMachine:
         self.failures = Failures()
         self._terminates = job.terminate_on_node_error
         self.dropped = 0  # reports about attempts that are not live
-        self._progress = Progress()
+        self._watcher = job.watcher
+        self._firing.listener = job.watcher
+        self._progress = Progress(job.watcher)
         self.limits = Limits(job, self.stop)
-        self.streams = Streams(host, self._firing, self._progress)
+        self.streams = Streams(host, self._firing, self._progress, job.watcher)
         self._maps = Maps(self, host, self.streams, self._progress)
-        self._finals = Finals(self._firing, self._progress, self.newest, self.limits)
+        self._finals = Finals(self._firing, self._progress, self.newest, self.limits, job.watcher)
         self._repair = Repair(
             self.nodes,
             self.edges,
@@ -117,6 +120,8 @@ class FlowMachine:
 
     def begin(self) -> None:
         """Demand every node's first run; ``settle`` then starts what can start."""
+        if self._watcher is not None:
+            self._watcher.begins(self)
         self._firing.begin()
 
     def settle(self) -> None:
@@ -146,6 +151,10 @@ class FlowMachine:
         """How often each edge was widened, by its index."""
         return self._repair.widened
 
+    def status_of(self, node: Node) -> NodeStatus:
+        """What the node does or waits for now (rule 86)."""
+        return status_of(node, self._firing)
+
     def running(self) -> tuple[str, ...]:
         """The names of the nodes whose bodies a host holds."""
         return tuple(dict.fromkeys(node.name for node in self.live.values()))
@@ -171,6 +180,8 @@ class FlowMachine:
         key = AttemptKey(self._run, NodeId(node.index), number)
         run = node.run = Run(node, number, key, credit=1)
         void = self._gather(run)
+        if self._watcher is not None:
+            self._watcher.started(run)
         self.streams.begin(run)
         if void is not None:
             self.end_unrun(run, void)
@@ -224,7 +235,7 @@ class FlowMachine:
                 self._codes[spec.code],
                 inputs,
                 credit,
-                send_chunks=bool(node.streams_out) or bool(self.limits),
+                send_chunks=bool(node.streams_out or self.limits or self._watcher is not None),
                 final_is_read=bool(node.finals_out) or spec.keep,
                 pinned=spec.pinned,
             )
@@ -257,6 +268,9 @@ class FlowMachine:
         node.bytes += sum(map(size_bytes, values))
         if values:
             self.newest.keep_chunk(node, run.number, run.emitted - 1, values[-width:])
+        if self._watcher is not None:
+            for chunk in range(count):
+                self._watcher.emitted(run, values[chunk * width : (chunk + 1) * width])
         if self.limits.reached(node, (run.number, run.emitted - 1)):
             return False
         self.streams.emit(run, width, values)
@@ -365,6 +379,8 @@ class FlowMachine:
 
     def fail(self, run: Run, failure: Failure) -> None:
         """The run of a node has failed: that ends the flow's run, or else the node (rule 67)."""
+        if self._watcher is not None:
+            self._watcher.failed(run, failure)
         if self._terminates:
             self.stop(failure)
             return
@@ -396,6 +412,8 @@ class FlowMachine:
         run.rests = False
         run.held = outputs if outputs is not None else []
         run.has_final = outputs is not None
+        if self._watcher is not None:
+            self._watcher.body_ended(run)
         self._progress.note(node)
         self.streams.leave(run)
         if self._finals.can_write(node) and self._finals.reaches_limit(run):

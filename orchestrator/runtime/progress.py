@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.runtime.gate import goes_on
 from orchestrator.runtime.state import Node
+from orchestrator.runtime.watching import Watcher
 
 
 class Progress:
@@ -13,9 +14,10 @@ class Progress:
     one of them on it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, watcher: Watcher | None = None) -> None:
         self.count = 0
         self.suspects: list[Node] = []
+        self._watcher = watcher
 
     def note(self, node: Node) -> None:
         """Look at a node again after something about its run has changed."""
@@ -23,6 +25,8 @@ class Progress:
         if progresses is not node.progresses:
             node.progresses = progresses
             self.count += 1 if progresses else -1
+        if self._watcher is not None:
+            self._watcher.changed(node)
 
     def note_rest(self, node: Node) -> None:
         """Like :meth:`note`, where it may have come to rest."""

@@ -53,7 +53,7 @@ def exception_for(outcome: Outcome, spec: FlowSpec) -> BaseException | None:
         case LimitReached(node, generation):
             return TerminateLimitReached(node, generation)
         case NodeFailed() | NodeLost() | NothingAccumulated() | TooFewOutputs():
-            return _of_failure(outcome, spec)
+            return exception_of_failure(outcome, spec)
         case Failed(failures, unreached):
             return _of_several(failures, unreached, spec)
         case Deadlocked(waits, cycle):
@@ -66,7 +66,8 @@ def exception_for(outcome: Outcome, spec: FlowSpec) -> BaseException | None:
             assert_never(outcome)
 
 
-def _of_failure(failure: Failure, spec: FlowSpec) -> BaseException:
+def exception_of_failure(failure: Failure, spec: FlowSpec) -> BaseException:
+    """What a single node's failure is raised as."""
     match failure:
         case NodeFailed():
             return _of_node(failure, spec)
@@ -90,7 +91,7 @@ def _of_several(
     failures: tuple[Failure, ...], unreached: tuple[str, ...], spec: FlowSpec
 ) -> BaseException:
     """The first error; where there are more, with all of them as its cause (rule 67)."""
-    errors = [_of_failure(failure, spec) for failure in failures]
+    errors = [exception_of_failure(failure, spec) for failure in failures]
     first = errors[0]
     if len(errors) > 1:
         group = BaseExceptionGroup(f"{len(errors)} nodes failed", errors)

@@ -15,16 +15,18 @@ from orchestrator.resolver.firing import Firing
 from orchestrator.runtime import gate
 from orchestrator.runtime.progress import Progress
 from orchestrator.runtime.state import Node, Reading, Run, StreamEdge
+from orchestrator.runtime.watching import Watcher
 from protocol.values import Value
 
 
 class Streams:
     """All stream edges of one flow run. ``maps`` holds the map nodes that have something to do."""
 
-    def __init__(self, host: Host, firing: Firing, progress: Progress) -> None:
+    def __init__(self, host: Host, firing: Firing, progress: Progress, watcher: Watcher | None) -> None:
         self._host = host
         self._firing = firing
         self._progress = progress
+        self._watcher = watcher
         self.maps: deque[Node] = deque()
 
     # -- a run begins -------------------------------------------------------------------------------
@@ -94,6 +96,8 @@ class Streams:
             self._note_come(edge, reading)
             if reader is None:
                 continue
+            if self._watcher is not None:
+                self._watcher.stream_ended(edge, broken)
             if reader.node.spec.kind == "map":
                 self.maps.append(reader.node)
             else:
@@ -113,6 +117,8 @@ class Streams:
         if reading.live and taken > 0:
             reading.taken = upto
             edge.untaken -= taken
+            if self._watcher is not None:
+                self._watcher.took(edge, taken)
             self.look_again(edge.producer)
 
     def wait(
@@ -127,6 +133,8 @@ class Streams:
             return
         run.waiting[edge.port] = edge
         run.rests = len(run.waiting) == resting_on
+        if self._watcher is not None:
+            self._watcher.waits(run, edge.port)
         self._progress.note_rest(run.node)
         self.look_again(edge.producer)
 
@@ -135,6 +143,8 @@ class Streams:
         if reader is not None and reader.waiting.pop(edge.port, None) is not None:
             reader.rests = False
             self._progress.note(reader.node)
+            if self._watcher is not None:
+                self._watcher.wakes(reader)
 
     def cancel(self, edge: StreamEdge, reading: Reading) -> None:
         """A reader closes its stream and asks the producer to stop for all (rules 55-60)."""
@@ -173,6 +183,8 @@ class Streams:
                     del edge.readings[reading.generation]
 
     def _detach(self, edge: StreamEdge, reading: Reading) -> None:
+        if self._watcher is not None and reading.run is not None and not reading.ended:
+            self._watcher.stream_ended(edge, None)
         reading.live = False
         edge.untaken -= reading.untaken
         reading.buffer.clear()
@@ -205,6 +217,11 @@ class Streams:
             run.credit = allowance
             self._host.produce(run.key, allowance)
         self._progress.note_rest(node)
+        if self._watcher is not None:
+            if gate.rests_at_gate(node):
+                self._watcher.waits_at_gate(run)
+            else:
+                self._watcher.passes_gate(run)
 
     def allowance(self, node: Node) -> int:
         """How many chunks the node's run may have emitted in all (rule 50)."""
