@@ -46,6 +46,7 @@ __all__ = [
     "FlowDeadlockError",
     "FlowDefinitionError",
     "FlowError",
+    "FlowInstrument",
     "FlowTimeoutError",
     "GroupTemplate",
     "GroupView",
