@@ -8,7 +8,8 @@ from typing import Any, Final, TypeAlias
 from executor.host import Reports, WorkerLoss
 from executor.lease import Lease
 from executor.pool_machine import Action, PoolMachine
-from protocol.framing import Envelope, ProtocolError
+from protocol.errors import ProtocolError
+from protocol.framing import Envelope
 from protocol.messages import (
     AttemptKey,
     Cancelled,

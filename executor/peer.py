@@ -8,7 +8,8 @@ from hmac import compare_digest
 from executor.host import Broken, Input, Invocation
 from executor.ladder import Stepping
 from executor.page import CURRENT, TARGET, Page
-from protocol.framing import Parts, ProtocolError, coordinator_session
+from protocol.delivery import Epoch
+from protocol.framing import Parts, coordinator_session, first_message
 from protocol.messages import (
     PROTOCOL_VERSION,
     AttemptKey,
@@ -32,7 +33,7 @@ class Peer:
         """``page`` is a descriptor, which stays the caller's."""
         self.worker = worker
         self.token = secrets.token_bytes(32)
-        self.session = coordinator_session()
+        self.session = coordinator_session(Epoch(worker))
         self.identity: bytes | None = None
         """ZeroMQ's name of its connection, once it has said Hello."""
         self._page = Page(page)
@@ -105,9 +106,8 @@ class Peer:
 
 def read_hello(parts: Parts) -> Hello | None:
     """The Hello that a connection begins with, if that is what it does."""
-    try:
-        envelope = coordinator_session().read(parts)
-    except ProtocolError:
+    begun = first_message(parts)
+    if begun is None:
         return None
-    first = envelope.messages[0] if envelope is not None and envelope.messages else None
-    return first if isinstance(first, Hello) else None
+    epoch, hello = begun
+    return hello if isinstance(hello, Hello) and epoch == hello.worker else None

@@ -43,7 +43,7 @@ from executor.pool_machine import (
 )
 from executor.resources import Resources, Source, pollable
 from executor.sizing import checked_size, usable_cores
-from protocol.framing import ProtocolError
+from protocol.errors import ProtocolError
 from protocol.messages import (
     AttemptKey,
     Cancel,

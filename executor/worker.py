@@ -27,6 +27,7 @@ from executor.hub import Hub
 from executor.interrupting import listen
 from executor.page import CURRENT, Page
 from executor.reporter import Reporter
+from protocol.delivery import Epoch
 from protocol.framing import Envelope, worker_session
 from protocol.messages import (
     PROTOCOL_VERSION,
@@ -107,7 +108,7 @@ class Worker:
     def __init__(self, connection: Connection, page: Page, hello: Hello) -> None:
         self._connection = connection
         self._cells = page.cells
-        self._session = worker_session()
+        self._session = worker_session(Epoch(hello.worker))
         self._session.add(hello)
         self._draining = False
         self._flushed = 0.0

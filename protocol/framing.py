@@ -1,11 +1,10 @@
 """Envelopes: how messages and the payload frames they point at travel between two peers.
 
 Theory of operation. An envelope is a multipart message ``[header, *payload frames]``. The header is
-``[number, acknowledged, messages]`` in msgpack. Each side of a session numbers its envelopes from 1
-and says with each how many of the other's it has taken; a repeated envelope is dropped, a missing one
-is a :class:`ProtocolError`. The writer encodes each message when it is added and begins a new envelope
-when one is full, so that what is written in one turn leaves as few envelopes as possible. The reader
-refuses what no writer of ours would send. No socket and no clock is known here.
+``[epoch, number, acknowledged, messages]`` in msgpack; what its numbers mean is the matter of
+``protocol.delivery``. The writer encodes each message when it is added and begins a new envelope when
+one is full, so that what is written in one turn leaves as few envelopes as possible. The reader refuses
+what no writer of ours would send. No socket and no clock is known here.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import msgspec
 from msgspec import Struct, msgpack
 
+from protocol.delivery import Delivery, Epoch, Resending
+from protocol.errors import ProtocolError
 from protocol.messages import FrameSpan, FromCoordinator, FromWorker, WireValue
 from protocol.values import INLINE_LIMIT_BYTES, Buffer, Frames, Local, Value
 
@@ -43,15 +44,8 @@ INLINE_TOTAL_BYTES: Final = 1 << 20
 """Beyond this in one envelope, small values too get a frame each, so that headers stay small."""
 
 
-class ProtocolError(Exception):
-    """A peer sent what it never should; its session cannot go on."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"protocol error: {self.problem}"
+NO_EPOCH: Final = Epoch(0)
+"""Of sessions that have their connection to themselves."""
 
 
 class Envelope(Generic[M_co]):
@@ -90,11 +84,9 @@ class Session(Generic[Out, In]):
     [Goodbye()]
     """
 
-    def __init__(self, decoder: msgpack.Decoder[_Header[In]]) -> None:
+    def __init__(self, decoder: msgpack.Decoder[_Header[In]], delivery: Delivery[list[Buffer]]) -> None:
         self._decoder = decoder
-        self._sent = 0
-        self._acknowledged = 0  # by the peer, of what we sent
-        self._received = 0
+        self.delivery = delivery
         self._full: list[list[Buffer]] = []
         self._open()
 
@@ -108,11 +100,6 @@ class Session(Generic[Out, In]):
     def output_bytes(self) -> int:
         """About how much has been written into the envelope that is not full yet."""
         return len(self._header) + self._payload_bytes
-
-    @property
-    def unacknowledged(self) -> int:
-        """How many envelopes the peer has not yet said it has."""
-        return self._sent - self._acknowledged
 
     def attach(self, value: Value) -> WireValue:
         """Put a value beside the message that is added next, which refers to it by the result.
@@ -149,6 +136,15 @@ class Session(Generic[Out, In]):
         full, self._full = self._full, []
         return full
 
+    def bare(self, number: int) -> list[Buffer]:
+        """An envelope without messages that acknowledges all that was read (``Delivery.take``)."""
+        assert not self._count, "what was written goes first"
+        self._pack(number)
+        self.delivery.told()
+        parts: list[Buffer] = [self._header]
+        self._open()
+        return parts
+
     def _attach_frames(self, frames: Frames) -> FrameSpan:
         span = FrameSpan(len(self._frames), len(frames))
         self._frames.extend(frames)
@@ -163,12 +159,20 @@ class Session(Generic[Out, In]):
                 f"a message has {len(frames)} frames and {len(header)} bytes of its own; at most "
                 f"{FRAMES_LIMIT} frames and {HEADER_LIMIT_BYTES} bytes can be sent at once"
             )
-        self._sent += 1
-        _PREFIX.pack_into(
-            header, 0, _ARRAY_OF_3, _UINT64, self._sent, _UINT64, self._received, _ARRAY32, self._count
-        )
-        self._full.append([header, *frames])
+        delivery = self.delivery
+        self._pack(delivery.next_number())
+        parts = [header, *frames]
+        if delivery.resending is not None:
+            delivery.keep(parts, len(header) + self._payload_bytes)
+        self._full.append(parts)
         self._open()
+
+    def _pack(self, number: int) -> None:
+        delivery = self.delivery
+        _PREFIX.pack_into(
+            self._header, 0, _ARRAY_OF_4, _UINT64, delivery.epoch, _UINT64, number,
+            _UINT64, delivery.received, _ARRAY32, self._count,
+        )  # fmt: skip
 
     def _open(self) -> None:
         self._header = bytearray(_PREFIX.size)
@@ -179,65 +183,85 @@ class Session(Generic[Out, In]):
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def read(self, parts: Parts) -> Envelope[In] | None:
-        """Take a multipart message of the peer's; None if it is one that was taken before.
+    def read(self, parts: Parts, now: float = 0.0) -> Envelope[In] | None:
+        """Take a multipart message of the peer's; None if it brings nothing new.
+
+        ``now`` matters only where the peer keeps what we have not acknowledged.
 
         Raises:
             ProtocolError: it is not an envelope, or not the next one; nothing of it was taken.
         """
-        header = self._decode(parts)
-        if header.number <= self._received:
+        header = _decode(self._decoder, parts)
+        delivery = self.delivery
+        size = 0 if delivery.resending is None else sum(map(len, parts))
+        if not delivery.take(
+            header.epoch,
+            header.number,
+            header.acknowledged,
+            bare=not header.messages,
+            size_bytes=size,
+            now=now,
+        ):
             return None
-        if header.number != self._received + 1:
-            raise ProtocolError(f"envelope {header.number} came after envelope {self._received}")
-        if not self._acknowledged <= header.acknowledged <= self._sent:
-            raise ProtocolError(
-                f"{header.acknowledged} envelopes are acknowledged, after {self._acknowledged} were "
-                f"and with {self._sent} sent"
-            )
-        self._received = header.number
-        self._acknowledged = header.acknowledged
         return Envelope(header.messages, parts[1:])
 
-    def _decode(self, parts: Parts) -> _Header[In]:
-        if not 1 <= len(parts) <= 1 + FRAMES_LIMIT:
-            raise ProtocolError(f"an envelope of {len(parts)} parts; 1 to {1 + FRAMES_LIMIT} are legal")
-        if len(parts[0]) > HEADER_LIMIT_BYTES:
-            raise ProtocolError(f"a header of {len(parts[0])} bytes; {HEADER_LIMIT_BYTES} are legal")
-        try:
-            header = self._decoder.decode(parts[0])
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise ProtocolError(f"a header that does not decode: {error}") from error
-        if header.number < 1 or len(header.messages) > MESSAGES_LIMIT:
-            raise ProtocolError(
-                f"envelope {header.number} of {len(header.messages)} messages; envelopes count from 1, "
-                f"and {MESSAGES_LIMIT} messages are legal"
-            )
-        return header
 
-
-def coordinator_session() -> Session[FromCoordinator, FromWorker]:
+def coordinator_session(
+    epoch: Epoch = NO_EPOCH, resending: Resending | None = None
+) -> Session[FromCoordinator, FromWorker]:
     """The coordinator's side of a session with one worker."""
-    return Session(_from_worker)
+    return Session(_from_worker, Delivery(epoch, resending))
 
 
-def worker_session() -> Session[FromWorker, FromCoordinator]:
+def worker_session(
+    epoch: Epoch = NO_EPOCH, resending: Resending | None = None
+) -> Session[FromWorker, FromCoordinator]:
     """The worker's side of its session with the coordinator."""
-    return Session(_from_coordinator)
+    return Session(_from_coordinator, Delivery(epoch, resending))
+
+
+def first_message(parts: Parts) -> tuple[Epoch, FromWorker] | None:
+    """What a worker's session begins with, and its epoch; None if the parts begin none."""
+    try:
+        header = _decode(_from_worker, parts)
+    except ProtocolError:
+        return None
+    if header.number != 1 or header.acknowledged or not header.messages:
+        return None
+    return Epoch(header.epoch), header.messages[0]
 
 
 class _Header(Struct, Generic[In], array_like=True, forbid_unknown_fields=True, gc=False):
+    epoch: int
     number: int
     acknowledged: int
     messages: list[In]
+
+
+def _decode(decoder: msgpack.Decoder[_Header[In]], parts: Parts) -> _Header[In]:
+    if not 1 <= len(parts) <= 1 + FRAMES_LIMIT:
+        raise ProtocolError(f"an envelope of {len(parts)} parts; 1 to {1 + FRAMES_LIMIT} are legal")
+    if len(parts[0]) > HEADER_LIMIT_BYTES:
+        raise ProtocolError(f"a header of {len(parts[0])} bytes; {HEADER_LIMIT_BYTES} are legal")
+    try:
+        header = decoder.decode(parts[0])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"a header that does not decode: {error}") from error
+    messages = len(header.messages)
+    if header.number < (messages > 0) or header.acknowledged < 0 or messages > MESSAGES_LIMIT:
+        raise ProtocolError(
+            f"envelope {header.number} of {messages} messages acknowledges {header.acknowledged}; "
+            f"envelopes count from 1, and {MESSAGES_LIMIT} messages are legal"
+        )
+    return header
 
 
 _encoder: Final = msgpack.Encoder()
 _from_worker: Final[msgpack.Decoder[Any]] = msgpack.Decoder(_Header[FromWorker])
 _from_coordinator: Final[msgpack.Decoder[Any]] = msgpack.Decoder(_Header[FromCoordinator])
 
-# The header up to its messages, in msgpack: [uint64, uint64, [...
-_PREFIX: Final = struct.Struct(">BBQBQBI")
-_ARRAY_OF_3: Final = 0x93
+# The header up to its messages, in msgpack: [uint64, uint64, uint64, [...
+_PREFIX: Final = struct.Struct(">BBQBQBQBI")
+_ARRAY_OF_4: Final = 0x94
 _UINT64: Final = 0xCF
 _ARRAY32: Final = 0xDD

@@ -24,7 +24,11 @@ MAY_IMPORT = {
 PURE = (
     "protocol.messages",
     "protocol.values",
+    "protocol.delivery",
+    "protocol.errors",
     "protocol.framing",
+    "protocol.link",
+    "protocol.resumable",
     "protocol.serialization",
     "executor.pool_machine",
     "executor.actions",

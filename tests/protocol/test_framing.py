@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import framing
+from protocol.delivery import Epoch
+from protocol.errors import ProtocolError
 from protocol.framing import (
     Envelope,
-    ProtocolError,
     Session,
     coordinator_session,
+    first_message,
     worker_session,
 )
 from protocol.messages import (
@@ -227,14 +229,14 @@ def test_acknowledgements_are_cumulative_and_ride_on_what_goes_the_other_way() -
     for _ in range(3):
         coordinator.add(Welcome())
         sent(coordinator, worker)
-    assert coordinator.unacknowledged == 3
+    assert coordinator.delivery.acknowledged == 0
     worker.add(Goodbye())
     sent(worker, coordinator)
-    assert coordinator.unacknowledged == 0
+    assert coordinator.delivery.acknowledged == 3
 
 
 def test_an_acknowledgement_of_what_was_never_sent_is_an_error() -> None:
-    header = msgspec.msgpack.encode([1, 7, []])
+    header = msgspec.msgpack.encode([0, 1, 7, [[9]]])
     with pytest.raises(ProtocolError, match="7 envelopes are acknowledged"):
         coordinator_session().read([header])
 
@@ -254,14 +256,16 @@ def test_a_value_outside_the_envelopes_frames_is_an_error(span: tuple[int, int])
     [
         b"",
         b"\x93",
-        msgspec.msgpack.encode([0, 0, []]),
-        msgspec.msgpack.encode([1, 0]),
-        msgspec.msgpack.encode([1, 0, [], 0]),
-        msgspec.msgpack.encode([1, 0, [[99]]]),
-        msgspec.msgpack.encode([1, 0, [[9, "more"]]]),
-        msgspec.msgpack.encode([1, 0, [[9]] * (framing.MESSAGES_LIMIT + 1)]),
-        msgspec.msgpack.encode(["1", 0, []]),
-        b"\x93\x01\x00" + b"\x91" * 100_000,
+        msgspec.msgpack.encode([0, 0, 0, [[9]]]),
+        msgspec.msgpack.encode([0, -1, 0, []]),
+        msgspec.msgpack.encode([0, 1, -1, [[9]]]),
+        msgspec.msgpack.encode([0, 1, 0]),
+        msgspec.msgpack.encode([0, 1, 0, [], 0]),
+        msgspec.msgpack.encode([0, 1, 0, [[99]]]),
+        msgspec.msgpack.encode([0, 1, 0, [[9, "more"]]]),
+        msgspec.msgpack.encode([0, 1, 0, [[9]] * (framing.MESSAGES_LIMIT + 1)]),
+        msgspec.msgpack.encode([0, "1", 0, []]),
+        b"\x94\x00\x01\x00" + b"\x91" * 100_000,
     ],
 )
 def test_a_header_that_no_writer_makes_is_an_error_and_takes_nothing(header: bytes) -> None:
@@ -270,6 +274,23 @@ def test_a_header_that_no_writer_makes_is_an_error_and_takes_nothing(header: byt
         coordinator.read([header])
     worker.add(Goodbye())
     assert sent(worker, coordinator)[0].messages == [Goodbye()]
+
+
+def test_an_envelope_of_another_epoch_is_dropped_and_a_session_begins_with_its_first_f21() -> None:
+    worker, coordinator = worker_session(Epoch(8)), coordinator_session(Epoch(9))
+    hello = Hello(1, "3.11", 8, 2, b"token")
+    worker.add(hello)
+    [parts] = worker.take()
+    assert coordinator.read(parts) is None
+    assert coordinator.delivery.stale == 1
+    assert first_message(parts) == (8, hello)
+    worker.add(Goodbye())
+    [parts] = worker.take()
+    assert first_message(parts) is None
+
+
+def test_a_first_envelope_that_acknowledges_anything_begins_no_session() -> None:
+    assert first_message([msgspec.msgpack.encode([8, 1, 1, [[9]]])]) is None
 
 
 def test_too_many_parts_or_none_are_an_error() -> None:
