@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from executor import blueprint
 from executor.accumulation import Accumulator
 from executor.body import NOT_READY, Interrupted, Stream, StreamPort, UpstreamFailed
+from executor.body_task import BodyTask
 from executor.code import LoadedCode
 from executor.host import Broken, Invocation
-from executor.life_cycle import Body
+from executor.life_cycle import Body, Step
 from protocol.messages import DefaultInput, StreamInput
 from protocol.serialization import DeserializationError
 from protocol.values import Value
@@ -31,6 +32,7 @@ class Attempt:
     __slots__ = (
         "accumulator",
         "at_gate",
+        "awaits",
         "body",
         "cancel_thrown",
         "cancels_pending",
@@ -38,12 +40,17 @@ class Attempt:
         "credit",
         "emitted",
         "ended",
+        "has_lost_rest",
         "hub",
         "invocation",
         "key",
         "ports",
         "queued",
+        "reading_children",
         "seconds",
+        "streams_ended",
+        "task",
+        "unwound",
         "waiting",
     )
 
@@ -63,6 +70,15 @@ class Attempt:
         # At most one of these holds while the body rests.
         self.at_gate = False
         self.waiting: Port | None = None
+        self.awaits = False  # something of the event loop's, in its task
+        # The task of an async body, where the host has an event loop; what follows its unwinding.
+        self.task: BodyTask | None = None
+        self.unwound: Callable[[], None] | None = None
+        # Tasks that it spawned and that wait for a chunk; and whether one of them was woken since the
+        # coordinator last heard that the body rests.
+        self.reading_children = 0
+        self.has_lost_rest = False
+        self.streams_ended = False
         self.cancels_pending = 0
         self.cancel_thrown = False
         # Ports exist before the body does: chunks may come while it waits for its turn.
@@ -97,6 +113,39 @@ class Attempt:
             return port.default
         return self.hub.codec.loads(given)  # type: ignore[arg-type]  # what is left is a Value
 
+    def step(self, advance: Callable[..., Step], *args: object) -> Step:
+        """A step of the body, as the task that it is, if any."""
+        step = self.hub.gate.step
+        return step(advance, *args) if self.task is None else self.task.step(step, advance, *args)
+
+    # -- waiting for chunks -----------------------------------------------------------------------
+
+    def report_wait(self, port: Port) -> None:
+        """Say that a task of the body waits for the port's next chunk."""
+        resting_on = 1
+        if self.reading_children:
+            resting_on = self._waiting_ports() if self.waiting is not None else 0
+            self.has_lost_rest = self.has_lost_rest and not resting_on
+        self.hub.reports.wait(self.key, port.index, port.taken, resting_on)
+
+    def child_rests(self) -> None:
+        """A spawned task has gone as far as it can: the body may rest again, if another moved it."""
+        if self.has_lost_rest and self.waiting is not None and not self.streams_ended:
+            self.has_lost_rest = False
+            self.report_wait(self.waiting)
+
+    def end_streams(self) -> None:
+        """The run of the body is over: its handles are dead (rule 48)."""
+        self.streams_ended = True
+        if self.reading_children:
+            for port in self.ports.values():
+                port.wake_children()
+
+    def _waiting_ports(self) -> int:
+        return sum(port is self.waiting or port.awaited_by_child for port in self.ports.values())
+
+    # -- ending -----------------------------------------------------------------------------------
+
     def close(self) -> None:
         if self.body is None:
             return
@@ -108,12 +157,23 @@ class Attempt:
 class Port(StreamPort):
     """The chunks of one stream that have come for one attempt."""
 
-    __slots__ = ("_attempt", "_buffer", "_received", "broken", "closed", "end", "index", "taken")
+    __slots__ = (
+        "_attempt",
+        "_buffer",
+        "_received",
+        "_wakes",
+        "broken",
+        "closed",
+        "end",
+        "index",
+        "taken",
+    )
 
     def __init__(self, attempt: Attempt, index: int) -> None:
         self._attempt = attempt
         self._buffer: deque[Value] = deque()
         self._received = 0
+        self._wakes: list[Callable[[], object]] = []  # of spawned tasks that wait for a chunk
         self.index = index
         self.taken = 0
         self.end: int | None = None
@@ -130,7 +190,7 @@ class Port(StreamPort):
 
     def take(self) -> object:
         attempt = self._attempt
-        if attempt.ended:
+        if attempt.streams_ended:
             raise RuntimeError("this stream belongs to a run that has ended")
         buffer = self._buffer
         if not buffer:
@@ -161,16 +221,45 @@ class Port(StreamPort):
         raise error
 
     def cancel(self) -> None:
-        if self.closed or self._attempt.ended:
+        attempt = self._attempt
+        if self.closed or attempt.streams_ended:
             return
-        gate = self._attempt.hub.gate
+        gate = attempt.hub.gate
         was_open = gate.is_open
         gate.is_open = False
         self.closed = True
         self._buffer.clear()
         if self.end is None:
-            self._attempt.hub.reports.cancel_stream(self._attempt.key, self.index)
+            attempt.hub.reports.cancel_stream(attempt.key, self.index)
+        attempt.hub.wake(attempt, self.index)  # other tasks of the body may be reading it
         gate.is_open = was_open
+
+    # -- tasks that the body spawned ------------------------------------------------------------------
+
+    @property
+    def awaited_by_child(self) -> bool:
+        return bool(self._wakes)
+
+    def park(self, wake: Callable[[], object]) -> None:
+        self._wakes.append(wake)
+        self._attempt.reading_children += 1
+        if self._attempt.streams_ended:
+            wake()
+        else:
+            self._attempt.report_wait(self)
+
+    def unpark(self, wake: Callable[[], object]) -> None:
+        if wake in self._wakes:  # it is cancelled instead of woken
+            self._wakes.remove(wake)
+            self._attempt.reading_children -= 1
+
+    def wake_children(self) -> None:
+        """Let each look again; all but the first who finds a chunk wait anew."""
+        wakes, self._wakes = self._wakes, []
+        self._attempt.reading_children -= len(wakes)
+        self._attempt.has_lost_rest = self._attempt.has_lost_rest or bool(wakes)
+        for wake in wakes:
+            wake()
 
 
 def instance_of(kind: Callable[..., Any]) -> Any:

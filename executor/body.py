@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from types import coroutine
 from typing import Final, Generic, TypeVar, final
 
@@ -84,6 +84,14 @@ class StreamPort(ABC):
     @abstractmethod
     def cancel(self) -> None:
         """Closes the handle and tells the producer; repeating it changes nothing."""
+
+    @abstractmethod
+    def park(self, wake: Callable[[], object]) -> None:
+        """A task that the body spawned waits: call ``wake`` once, when ``take`` may have more to say."""
+
+    @abstractmethod
+    def unpark(self, wake: Callable[[], object]) -> None:
+        """It waits no more."""
 
 
 NOT_READY: Final = _Singleton("NOT_READY")

@@ -14,7 +14,8 @@ from protocol.serialization import SerializationError, dumps
 from protocol.values import Value
 
 _OURS: Final = frozenset(
-    str(Path(__file__).with_name(name)) for name in ("hub.py", "attempt.py", "life_cycle.py", "body.py")
+    str(Path(__file__).with_name(f"{name}.py"))
+    for name in ("hub", "attempt", "life_cycle", "body", "body_task", "asyncio_tasks", "unwinding")
 )
 
 

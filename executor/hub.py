@@ -25,11 +25,13 @@ from executor.accumulation import Accumulator
 from executor.attempt import Attempt, Port, instance_of
 from executor.blueprint import BodyKind
 from executor.body import NO_VALUE, SKIP, StreamCancelled
+from executor.body_task import BodyTask, owner
 from executor.code import LoadedCode, load_code
 from executor.failure import describe
 from executor.host import Broken, Invocation, Reports
 from executor.interrupting import Gate
 from executor.life_cycle import NATURAL_END, Awaiting, Blocked, Body, Raised, Returned, Step, Yielded
+from executor.unwinding import finish_unwinding, unwind
 from protocol import serialization
 from protocol.messages import (
     Absence,
@@ -71,8 +73,8 @@ class Hub:
 
     ``mark`` is told which attempt is stepped, and None after it. ``on_take`` is called when a body has
     taken a chunk, with whether that was the last it had: it may now compute for long before it comes
-    back. ``on_await`` is given a body's foreign awaitable and the way to resume it; without it, awaiting
-    anything but a stream is an error in the body.
+    back. ``open_task`` makes the task of an ``async`` body on the event loop there is; without it,
+    awaiting anything but a stream is an error in the body.
     """
 
     def __init__(
@@ -81,14 +83,14 @@ class Hub:
         *,
         mark: Callable[[AttemptKey | None], None] = _nothing,
         on_take: Callable[[bool], None] = _nothing,
-        on_await: Callable[[object, Resume], None] | None = None,
+        open_task: Callable[[BodyResume], BodyTask] | None = None,
     ) -> None:
         self.reports: Reports
         self.codec = codec
         self.on_take = on_take
         self.gate = Gate()
-        self._mark = mark
-        self._on_await = on_await
+        self.mark = mark
+        self._open_task = open_task
         self._attempts: dict[AttemptKey, Attempt] = {}
         # A body that was resting goes before those that begin or go on: others wait for it.
         self._woken: deque[Attempt] = deque()
@@ -110,14 +112,14 @@ class Hub:
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
         attempt = self._attempts.get(key)
         if attempt is not None and attempt.ports[port].receive(first, values):
-            self._wake(attempt, port)
+            self.wake(attempt, port)
 
     def end_stream(self, key: AttemptKey, port: int, count: int, broken: Broken | None = None) -> None:
         attempt = self._attempts.get(key)
         if attempt is not None:
             attempt.ports[port].end = count
             attempt.ports[port].broken = broken
-            self._wake(attempt, port)
+            self.wake(attempt, port)
 
     def produce(self, key: AttemptKey, upto: int) -> None:
         attempt = self._attempts.get(key)
@@ -139,10 +141,13 @@ class Hub:
         attempt = self._attempts.get(key)
         if attempt is not None:
             self._retire(attempt)
-            self._mark(key)
-            attempt.close()
-            self._mark(None)
-            self.reports.cancelled(key)
+            self.mark(key)
+            if attempt.task is None:
+                attempt.close()
+                self.reports.cancelled(key)
+            else:
+                unwind(attempt, attempt.task, lambda: self.reports.cancelled(key))
+            self.mark(None)
 
     def recall(self, key: AttemptKey) -> None:
         self.cancel(key)  # the hub only hears of it between steps, so nothing is running
@@ -183,11 +188,11 @@ class Hub:
 
     def _advance(self, attempt: Attempt) -> None:
         # Pickling what it gives and closing it run its code too, so all of that is on its account.
-        self._mark(attempt.key)
+        self.mark(attempt.key)
         try:
             self._advance_marked(attempt)
         finally:
-            self._mark(None)
+            self.mark(None)
 
     def _advance_marked(self, attempt: Attempt) -> None:
         throws = attempt.cancels_pending if attempt.rests_at_yield else 0
@@ -212,8 +217,8 @@ class Hub:
         elif throws:
             attempt.cancel_thrown = True
             cancelled = StreamCancelled("a reader cancelled the stream")
-            return self.gate.step(attempt.body.throw, cancelled)
-        return self.gate.step(attempt.body.advance)
+            return attempt.step(attempt.body.throw, cancelled)
+        return attempt.step(attempt.body.advance)
 
     def _settle(self, attempt: Attempt, outcome: Step) -> None:
         match outcome:
@@ -222,31 +227,47 @@ class Hub:
             case Blocked(port):
                 assert isinstance(port, Port)
                 attempt.waiting = port
-                self.reports.wait(attempt.key, port.index, port.taken, 1)
-            case Awaiting(awaited):
-                self._await(attempt, awaited)
+                attempt.report_wait(port)
+            case Awaiting():
+                self._await(attempt, outcome)
             case Returned(value):
                 self._finish(attempt, value)
             case Raised(error):
                 self._end_by(attempt, error)
 
-    def _await(self, attempt: Attempt, awaited: object) -> None:
+    def _await(self, attempt: Attempt, awaiting: Awaiting) -> None:
         assert attempt.body is not None
-        if self._on_await is None:
+        if attempt.task is None:
             refused = TypeError(
-                f"an 'async def' body awaited {awaited!r}; here it can await its streams only"
+                f"an 'async def' body awaited {awaiting.awaited!r}; here it can await its streams only"
             )
             self._settle(attempt, self.gate.step(attempt.body.throw, refused))
             return
-        self._on_await(awaited, Resume(self, attempt))
+        attempt.awaits = True
+        attempt.task.carry(awaiting)
 
-    def resume(self, attempt: Attempt, sent: object, error: BaseException | None) -> None:
-        """Go on with a body whose foreign awaitable has come to its result."""
-        if attempt.ended or attempt.body is None:
-            return
-        body = attempt.body
-        step = self.gate.step
-        self._settle(attempt, step(body.advance, sent) if error is None else step(body.throw, error))
+    def resume(self, attempt: Attempt, step: Callable[..., Step], argument: object) -> Awaiting | None:
+        """Step an ``async`` body in its task; returns what it awaits then, if that is no stream."""
+        if attempt.queued:
+            attempt.queued = False
+            (self._woken if attempt in self._woken else self._ready).remove(attempt)
+        attempt.at_gate = False
+        attempt.waiting = None
+        self.mark(attempt.key)
+        try:
+            started = perf_counter()
+            outcome = self.gate.step(step, argument)
+            attempt.seconds += perf_counter() - started
+            attempt.awaits = isinstance(outcome, Awaiting)
+            if isinstance(outcome, Awaiting):
+                return outcome
+            if attempt.ended:
+                finish_unwinding(attempt, outcome)
+            else:
+                self._settle(attempt, outcome)
+        finally:
+            self.mark(None)
+        return None
 
     def _open(self, attempt: Attempt) -> Body | None:
         """The body on its arguments, or None if it failed before it could run."""
@@ -264,7 +285,7 @@ class Hub:
         shape = code.shape
         if shape.kind is BodyKind.GENERATOR:
             attempt.accumulator = Accumulator(code.accumulate, is_read=invocation.final_is_read)
-        return Body.open(
+        body = Body.open(
             function,
             args,
             kwargs,
@@ -272,6 +293,10 @@ class Hub:
             is_async=shape.is_async,
             reads_streams=bool(attempt.ports),
         )
+        if shape.is_async and self._open_task is not None:
+            attempt.task = self._open_task(BodyResume(self, attempt))
+            body.context.run(owner.set, attempt.task)
+        return body
 
     def _load(self, invocation: Invocation) -> LoadedCode:
         code = self._codes.get(invocation.code.digest)
@@ -314,6 +339,16 @@ class Hub:
             attempt.at_gate = True
 
     def _finish(self, attempt: Attempt, value: object) -> None:
+        if attempt.task is None:
+            self._complete(attempt, value)
+        else:
+            attempt.task.end()
+            attempt.end_streams()
+            attempt.task.when_childless(lambda: self._complete(attempt, value))
+
+    def _complete(self, attempt: Attempt, value: object) -> None:
+        if attempt.ended:
+            return  # given up while tasks that it had spawned went on
         try:
             final = self._final(attempt, value)
             missing = final if isinstance(final, Missing) else None
@@ -336,6 +371,8 @@ class Hub:
         return _outputs(attempt.code, value, "returned")
 
     def _end_by(self, attempt: Attempt, error: BaseException) -> None:
+        if attempt.task is not None:
+            attempt.task.end()
         if isinstance(error, StreamCancelled) and attempt.cancel_thrown:
             # Rule 59a: not caught, so the run ends here and the cancel goes on upstream.
             for port in attempt.ports.values():
@@ -346,7 +383,10 @@ class Hub:
 
     def _fail(self, attempt: Attempt, fault: Fault, error: BaseException) -> None:
         self._retire(attempt)
-        attempt.close()
+        if attempt.task is None:
+            attempt.close()
+        else:
+            unwind(attempt, attempt.task, _nothing)
         report, cause = describe(error, fault, self.codec.dump_exception)
         self.reports.failed(attempt.key, attempt.emitted, attempt.seconds, report, cause)
 
@@ -359,33 +399,43 @@ class Hub:
             attempt.queued = True
             queue.append(attempt)
 
-    def _wake(self, attempt: Attempt, port: int) -> None:
+    def wake(self, attempt: Attempt, port: int) -> None:
         if attempt.waiting is not None and attempt.waiting.index == port:
             self._make_ready(attempt, self._woken)
+        if attempt.reading_children:
+            attempt.ports[port].wake_children()
 
     def _retire(self, attempt: Attempt) -> None:
         attempt.ended = True
         del self._attempts[attempt.key]
+        attempt.end_streams()
 
 
-class Resume:
-    """Continues a body with the outcome of what it awaited; harmless after the attempt's end."""
+class BodyResume:
+    """One ``async`` body, as its task goes on with it (``executor.body_task.Resume``)."""
 
-    __slots__ = ("_attempt", "_hub")
+    __slots__ = ("_hub", "attempt")
 
     def __init__(self, hub: Hub, attempt: Attempt) -> None:
         self._hub = hub
-        self._attempt = attempt
+        self.attempt = attempt
 
-    def send(self, value: object) -> None:
-        self._hub.resume(self._attempt, value, None)
+    def send(self, value: object) -> Awaiting | None:
+        body = self.attempt.body
+        return None if body is None else self._hub.resume(self.attempt, body.advance, value)
 
-    def throw(self, error: BaseException) -> None:
-        self._hub.resume(self._attempt, None, error)
+    def throw(self, error: BaseException) -> Awaiting | None:
+        body = self.attempt.body
+        return None if body is None else self._hub.resume(self.attempt, body.throw, error)
 
-    @property
-    def key(self) -> AttemptKey:
-        return self._attempt.key
+    def mark(self) -> None:
+        self._hub.mark(self.attempt.key)
+
+    def unmark(self) -> None:
+        self._hub.mark(None)
+
+    def child_rests(self) -> None:
+        self.attempt.child_rests()
 
 
 def _outputs(code: LoadedCode, value: object, verb: str) -> tuple[object, ...]:

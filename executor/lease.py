@@ -92,14 +92,15 @@ class Lease:
     def waits(self, port: int, chunk: int, resting_on: int = 1) -> bool:
         """It waits for a chunk; void if that, or the stream's end, is on its way.
 
-        It is suspended if ``resting_on`` of its waits have not ended.
+        It is suspended if ``resting_on`` of its waits have not ended, and also if other tasks of it go
+        on in some event loop (0): what they await may depend on who stands in line behind it.
         """
         if self._ended is not None and port in self._ended:
             return False
         if self._delivered is not None and self._delivered.get(port, 0) > chunk:
             return False
         self._waiting_ports.add(port)
-        self._reads = len(self._waiting_ports) == resting_on
+        self._reads = resting_on in (0, len(self._waiting_ports))
         return self._reads and self._suspend()
 
     def emits(self, upto: int) -> bool:

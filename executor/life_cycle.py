@@ -20,6 +20,7 @@ from greenlet import GreenletExit, greenlet
 
 from executor.blueprint import BodyKind
 from executor.body import StreamPort
+from executor.running_loop import AsyncioLoop, enter_running_loop, leave_running_loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,15 @@ class Body:
     of the arguments is a stream of ours; only then can a plain body be suspended in a read.
     """
 
-    __slots__ = ("_async_step", "_context", "_iterator", "_kind", "_suspended", "_suspends")
+    __slots__ = (
+        "_async_step",
+        "_context",
+        "_iterator",
+        "_kind",
+        "_left_loop",
+        "_suspended",
+        "_suspends",
+    )
 
     def __init__(self, kind: BodyKind, *, is_async: bool, reads_streams: bool) -> None:
         self._kind = kind
@@ -83,6 +92,7 @@ class Body:
         self._suspends = reads_streams and not is_async
         # The greenlet of a plain body that waits in a read; the coroutine of an async step that does.
         self._suspended: greenlet | None = None
+        self._left_loop: AsyncioLoop | None = None  # a plain body may read inside asyncio.run()
         self._async_step: Coroutine[Any, Any, Any] | None = None
         self._iterator: Any = None
 
@@ -101,6 +111,11 @@ class Body:
         body = _KINDS[kind, is_async](kind, is_async=is_async, reads_streams=reads_streams)
         body._open(function, args, kwargs)  # noqa: SLF001 - a constructor of this class
         return body
+
+    @property
+    def context(self) -> Context:
+        """What its context variables are."""
+        return self._context
 
     @property
     def is_blocked(self) -> bool:
@@ -137,10 +152,12 @@ class Body:
         else:
             self._suspended = None
             args = ()
+            enter_running_loop(self._left_loop)
         outcome = current.switch(*args)
         if current.dead:
             return outcome
         self._suspended = current
+        self._left_loop = leave_running_loop()
         assert isinstance(outcome, StreamPort), outcome
         return Blocked(outcome)
 
@@ -149,6 +166,7 @@ class Body:
         current, self._suspended = self._suspended, None
         if current is None:
             return None
+        enter_running_loop(self._left_loop)
         try:
             current.throw(GreenletExit)
         except BaseException as error:  # noqa: BLE001 - whatever the body's finally blocks raise

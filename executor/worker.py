@@ -2,7 +2,8 @@
 
 Theory of operation. One thread. While bodies can go on, the hub steps them, and at least every half
 millisecond, between two steps, the worker sends what they said and looks for messages. When none can
-go on it sends at once and waits for the next message. It ends when told to (``Drain``), when it is
+go on it sends at once and waits for the next message. From the first ``async def`` body on it does the
+same inside an asyncio loop (``executor.asyncio_tasks``). It ends when told to (``Drain``), when it is
 killed, or with the zygote.
 """
 
@@ -18,10 +19,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import zmq
 
+from executor.body_task import BodyTask, Resume
 from executor.host import Broken, Code, Invocation
 from executor.hub import Hub
 from executor.interrupting import listen
@@ -52,6 +54,9 @@ from protocol.messages import (
 )
 from protocol.transport import Connection
 from protocol.values import Value
+
+if TYPE_CHECKING:
+    from executor.asyncio_tasks import AsyncioHost
 
 TURN_S: Final = 0.0005
 """How long bodies are stepped before messages are looked at."""
@@ -116,7 +121,8 @@ class Worker:
         # The coordinator counts the invocations it sends us, and so do we: a number names each.
         self._invoked = 0
         self._numbers: dict[AttemptKey, int] = {}
-        self._hub = Hub(mark=self._mark, on_take=self._on_take)
+        self._asyncio: AsyncioHost | None = None
+        self._hub = Hub(mark=self._mark, on_take=self._on_take, open_task=self._open_task)
         self._reporter = Reporter(self._session, self._ended)
         self._hub.attach(self._reporter)
         listen(page.cells, self._hub.gate)
@@ -135,9 +141,20 @@ class Worker:
 
     def run(self) -> None:
         """Say Hello, then work until told to drain."""
+        self._work()
+        if self._asyncio is not None:
+            self._asyncio.run(self._connection.descriptor)
+        self._hub.close()
+        if self._asyncio is not None:
+            self._asyncio.close()
+        self._session.add(Goodbye())
+        self._flush()
+
+    def _work(self) -> None:
+        """Work until told to drain, or until it must go on on asyncio."""
         step = self._hub.step
         turn_ends = 0.0
-        while not self._draining:
+        while not self._draining and self._asyncio is None:
             if not step():
                 self._flush()
                 self._receive(wait=True)
@@ -147,21 +164,43 @@ class Worker:
             else:
                 continue
             turn_ends = perf_counter() + TURN_S
-        self._hub.close()
-        self._session.add(Goodbye())
+
+    def _turn(self) -> bool:
+        """Work for a moment, on asyncio; whether there is more to do."""
+        assert self._asyncio is not None
+        step = self._hub.step
+        turn_ends = perf_counter() + TURN_S
+        while step() and perf_counter() < turn_ends:
+            if self._session.output_bytes >= OUTPUT_BYTES:
+                break
         self._flush()
+        self._receive(wait=False)  # last: the socket tells nobody of what it saw while it sent
+        if self._draining:
+            self._asyncio.stop()
+        return self._hub.is_ready
+
+    def _open_task(self, resume: Resume) -> BodyTask:
+        # Of all that a worker may need this takes longest to import, and only async bodies need it.
+        from executor.asyncio_tasks import AsyncioHost, AsyncioTask  # noqa: PLC0415
+
+        if self._asyncio is None:
+            self._asyncio = AsyncioHost(self._turn)
+        return AsyncioTask(self._asyncio, resume)
 
     def _ended(self, key: AttemptKey) -> None:
         """An attempt has been reported as ended: its number is free."""
         del self._numbers[key]
 
     def _mark(self, key: AttemptKey | None) -> None:
-        self._cells[CURRENT] = 0 if key is None else self._numbers[key]
+        # A task that a body spawned may outlive the attempt for a moment.
+        self._cells[CURRENT] = 0 if key is None else self._numbers.get(key, 0)
 
     def _on_take(self, was_last: bool) -> None:
         """A body took a chunk and may now compute for long: let its producer hear of it in time."""
         if was_last or perf_counter() - self._flushed > TURN_S:
             self._flush()
+            if self._asyncio is not None:
+                self._asyncio.wake()  # while it sent, the socket may have seen what came
 
     def _flush(self) -> None:
         self._reporter.write_held()

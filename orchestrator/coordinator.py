@@ -10,12 +10,11 @@ attempt, wait until hosts have answered for each (the pool kills a worker that d
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from functools import partial
-from types import coroutine
 from typing import Any, Final, TypeAlias
 
-from executor.hub import BY_REFERENCE, Hub, Resume
+from executor.hub import BY_REFERENCE, Hub
 from orchestrator.event_loop import (
     Event,
     TaskCancelled,
@@ -23,11 +22,12 @@ from orchestrator.event_loop import (
     current_event_loop,
     sleep,
 )
+from orchestrator.inline_tasks import InlineTasks
 from orchestrator.pump import Pump
 from orchestrator.runtime.hosts import Router
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
-from orchestrator.runtime.outcome import Interrupted, TimedOut
+from orchestrator.runtime.outcome import Done, Interrupted, TimedOut
 from protocol.messages import RunId
 from protocol.serialization import dumps
 
@@ -48,7 +48,8 @@ class Coordinator:
         self._tasks: dict[object, TaskHandle[None]] = {}
         self._steps_inline = False
         self._crash: BaseException | None = None
-        self._hub = Hub(BY_REFERENCE, on_await=self._await_inline)
+        self._inline = InlineTasks(self._turn_after_step)
+        self._hub = Hub(BY_REFERENCE, open_task=self._inline.open)
         self._router = Router(job.spec, self._hub, None if pump is None else pump.pool, dumps)
         self.machine = FlowMachine(job, self.number, self._router)
         self._hub.attach(self.machine)
@@ -58,6 +59,7 @@ class Coordinator:
 
         Cancelled or interrupted, it gives up what is going on, waits for that, and raises on.
         """
+        self._inline.attach(current_event_loop())
         if self._pump is not None:
             self._pump.pool.attach(self.number, self.machine)
             self._pump.add(self)
@@ -67,6 +69,8 @@ class Coordinator:
             self.machine.begin()
             self.turn()
             await self._ended.wait()
+            if isinstance(self.machine.outcome, Done):
+                await self._inline.wait_childless()
         finally:
             try:
                 await self._unwind()
@@ -122,20 +126,11 @@ class Coordinator:
             await sleep(0)
         self._steps_inline = False
 
-    def _await_inline(self, awaited: object, resume: Resume) -> None:
-        self._spawn(partial(self._carry_out, awaited, resume))
-
-    async def _carry_out(self, awaited: object, resume: Resume) -> None:
-        """Await for a body what it yielded: a command of the event loop."""
+    def _turn_after_step(self) -> None:
         try:
-            answer = await _hand_to_loop(awaited)
-        except TaskCancelled:
-            raise  # the run is over
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the body
-            resume.throw(error)
-        else:
-            resume.send(answer)
-        self.turn()
+            self.turn()
+        except BaseException as error:  # noqa: BLE001 - raised again by ``run``, not in the body's task
+            self.crash(error)
 
     # -- crashes ------------------------------------------------------------------------------------
 
@@ -166,8 +161,3 @@ class Coordinator:
             self.crash(error)
         finally:
             del self._tasks[name]
-
-
-@coroutine
-def _hand_to_loop(command: object) -> Generator[object, object, object]:
-    return (yield command)

@@ -194,6 +194,11 @@ class Connection:
         """Send an envelope; waits while the coordinator has too much of ours unread."""
         self._socket.send_multipart(parts)
 
+    @property
+    def descriptor(self) -> int:
+        """Becomes readable when something may have come; says nothing of what ``send`` has seen come."""
+        return self._socket.FD
+
     def close(self, linger_s: float) -> None:
         """Leave, after what was sent has been taken or the time is up."""
         self._socket.close(linger=int(linger_s * 1000))

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from orchestrator.event_loop.tasks import TaskHandle
 
 
+NOT_ON_ASYNCIO: Final = (
+    "orchestrator.event_loop does not run here, asyncio does; use asyncio.create_task for spawn, "
+    "asyncio.Queue for AsyncQueue, asyncio.gather and asyncio.timeout, asyncio.Lock, Event, Condition "
+    'and Barrier for those of the same name, or give the node placement="inline"'
+)
+
+
 class Command:
     """Base of all commands."""
 
@@ -34,6 +41,10 @@ class Command:
     def expire(self, now: float) -> None:  # noqa: ARG002 - for those who tell how long it took
         """The deadline of this wait has come; the task is resumed next."""
         self.result = False
+
+    async def on_asyncio(self) -> None:
+        """Do the same where asyncio runs the coroutine; by default that is refused."""
+        raise RuntimeError(f"{self}: {NOT_ON_ASYNCIO}")
 
     def __str__(self) -> str:
         return type(self).__name__
@@ -50,6 +61,9 @@ class YieldNow(Command):
     """Go to the back of the queue of ready tasks."""
 
     __slots__ = ()
+
+    async def on_asyncio(self) -> None:
+        await _asyncio().sleep(0)
 
 
 YIELD: Final = YieldNow()
@@ -68,6 +82,13 @@ class Sleep(Command):
     def expire(self, now: float) -> None:
         self.result = now - self.start
 
+    async def on_asyncio(self) -> None:
+        asyncio = _asyncio()
+        now = asyncio.get_running_loop().time
+        self.start = now()
+        await asyncio.sleep(self.seconds)
+        self.result = now() - self.start
+
     def __str__(self) -> str:
         return f"sleeping until {self.start + self.seconds}"
 
@@ -81,3 +102,9 @@ class Exit(Command):
         super().__init__()
         self.value = value
         self.exception = exception
+
+
+def _asyncio() -> Any:
+    import asyncio  # noqa: PLC0415 - heavy, and loaded already where asyncio runs the coroutine
+
+    return asyncio

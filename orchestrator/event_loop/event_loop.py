@@ -72,6 +72,8 @@ class EventLoop:
         self.timers = Timers()
         self.current: Task | None = None  # the task that is being stepped
         self.thread_id: int | None = None  # of the thread that runs the loop
+        # Replaces the coroutine of each new task, for those who host tasks of others on this loop.
+        self.wrap_spawned: Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]] | None = None
         self._random = None if seed is None else Random(seed)
         # By coroutine, in the order of their creation. Holds every task that has not ended.
         self._tasks: dict[Coroutine[Any, Any, Any], Task] = {}
@@ -155,6 +157,8 @@ class EventLoop:
         if coroutine in self._tasks:
             msg = f"{self._tasks[coroutine]} is a task already; await its join() instead"
             raise RuntimeError(msg)
+        if self.wrap_spawned is not None:
+            coroutine = self.wrap_spawned(coroutine)
         task = TaskHandle(self, coroutine)
         if self.thread_id == get_ident():
             self._start(task)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
+
+from orchestrator.event_loop.commands import NOT_ON_ASYNCIO
 
 if TYPE_CHECKING:
     from orchestrator.event_loop.event_loop import EventLoop
@@ -25,11 +28,18 @@ def current_event_loop() -> EventLoop:
     """
     loop = running.loop
     if loop is None:
+        if _asyncio_runs():
+            raise RuntimeError(NOT_ON_ASYNCIO)
         raise RuntimeError(
             "no event loop runs in this thread; call this inside a coroutine given to "
             "EventLoop().run_until_complete()"
         )
     return loop
+
+
+def _asyncio_runs() -> bool:
+    events: Any = sys.modules.get("asyncio.events")
+    return events is not None and events._get_running_loop() is not None  # noqa: SLF001 - made for this
 
 
 def current_task() -> TaskHandle[Any]:

@@ -11,7 +11,7 @@ import pytest
 from executor.body import NO_VALUE, Stream, StreamCancelled
 from executor.code import BodyCode, Imported
 from executor.host import Code, Input, Invocation
-from executor.hub import BY_REFERENCE, PICKLED, Codec, Hub, Resume
+from executor.hub import BY_REFERENCE, PICKLED, Codec, Hub
 from protocol.messages import (
     UNLIMITED,
     Absence,
@@ -386,17 +386,6 @@ def test_awaiting_what_is_no_stream_is_an_error_at_the_await() -> None:
     [(verb, _, _, report, _)] = bench.reports.take()
     assert (verb, report.type_name) == ("failed", "TypeError")
     assert "can await its streams only" in report.message
-
-
-def test_whoever_can_carry_an_awaitable_out_resumes_the_body_with_its_result() -> None:
-    waiting: list[Resume] = []
-    bench = Bench(on_await=lambda awaited, resume: waiting.append(resume))
-    bench.invoke(awaits)
-    assert bench.reports.take() == []
-    waiting[0].send("answer")
-    assert bench.reports.take()[0][3] == values("answer")
-    waiting[0].send("too late")
-    assert bench.reports.take() == []
 
 
 def test_closing_the_hub_closes_every_body() -> None:

@@ -42,6 +42,10 @@ class Port(StreamPort):
 
     def cancel(self) -> None: ...
 
+    def park(self, wake: Callable[[], object]) -> None: ...
+
+    def unpark(self, wake: Callable[[], object]) -> None: ...
+
 
 def open_body(function: Callable[..., Any], *args: object, **kwargs: object) -> Body:
     shape = blueprint(function)

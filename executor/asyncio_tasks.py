@@ -1,0 +1,193 @@
+"""Async bodies on asyncio: one loop for a worker, a task for each body; imported when first needed.
+
+Theory of operation. From the first ``async def`` body on, the worker lives inside an asyncio loop: its
+*turn* (step bodies, send, take messages) is a callback of that loop, called when its socket is
+readable, when a task has been stepped, and again as long as there is more to do. Bodies are stepped in
+a turn with no asyncio loop said to run, so that a plain body may call ``asyncio.run``; an async body is
+stepped as its own task. Tasks that a body spawns belong to it: its attempt ends when they have ended,
+and they are cancelled when it is given up or fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import AbstractEventLoop, Future, Task
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
+from typing import Any, Final, TypeAlias
+
+from executor.body_task import BodyTask, Resume, Signal, begun, owner, pass_on
+from executor.life_cycle import Step
+from executor.running_loop import enter_running_loop, leave_running_loop
+
+log = logging.getLogger(__name__)
+
+LONG_S: Final = 5.0
+"""After this time a body that has returned and whose tasks go on is worth a warning."""
+
+_Coroutine: TypeAlias = Coroutine[Any, Any, Any]
+
+
+class AsyncioHost:
+    """The asyncio loop of one worker.
+
+    ``turn`` does the worker's work for a moment; it returns whether there is more to do. The worker is
+    over when :meth:`stop` is called.
+    """
+
+    def __init__(self, turn: Callable[[], bool]) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_task_factory(_task_of_body)
+        self._turn = turn
+        self._is_due = False
+        self._is_over = False
+        self._context = copy_context()  # of no body: turns open bodies
+
+    def run(self, descriptor: int) -> None:
+        """Work until :meth:`stop`; ``descriptor`` becomes readable when messages may have come."""
+        self.loop.add_reader(descriptor, self.wake)
+        self.wake()
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.remove_reader(descriptor)
+
+    def stop(self) -> None:
+        self._is_over = True
+        self.loop.stop()
+
+    def wake(self) -> None:
+        """Let a turn come soon."""
+        if not self._is_due:
+            self._is_due = True
+            self.loop.call_soon(self._take_turn, context=self._context)
+
+    def close(self) -> None:
+        """End what is left in the loop, waiting for the threads it has started."""
+        try:
+            self.loop.run_until_complete(self._end_all())
+        finally:
+            self.loop.close()
+
+    async def _end_all(self) -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self.loop.shutdown_asyncgens()
+        await self.loop.shutdown_default_executor()
+
+    def _take_turn(self) -> None:
+        self._is_due = False
+        if self._is_over:
+            return
+        loop = leave_running_loop()
+        try:
+            goes_on = self._turn()
+        finally:
+            enter_running_loop(loop)
+        if goes_on:
+            self.wake()
+
+
+class AsyncioTask(BodyTask):
+    """A body's task of asyncio, and the tasks that the body spawned."""
+
+    def __init__(self, host: AsyncioHost, resume: Resume) -> None:
+        super().__init__(resume)
+        self._host = host
+        self._children: set[Task[Any]] = set()
+        self._childless: Callable[[], None] | None = None
+        self._warning: asyncio.TimerHandle | None = None
+        self._task = Task(begun(self._carry()), loop=host.loop)
+
+    # -- for the hub ------------------------------------------------------------------------------
+
+    def step(self, advance: Callable[..., Step], *args: object) -> Step:
+        loop = self._host.loop
+        left = leave_running_loop()
+        enter_running_loop(loop)
+        asyncio.tasks._enter_task(loop, self._task)  # noqa: SLF001 - documented for extenders
+        try:
+            return advance(*args)
+        finally:
+            asyncio.tasks._leave_task(loop, self._task)  # noqa: SLF001 - as above
+            leave_running_loop()
+            enter_running_loop(left)
+
+    def interrupt(self) -> None:
+        self._task.cancel()
+
+    def cancelled_error(self) -> BaseException:
+        return asyncio.CancelledError()
+
+    def cancel_children(self) -> None:
+        for child in list(self._children):
+            child.cancel()
+
+    def when_childless(self, then: Callable[[], None]) -> None:
+        if not self._children:
+            then()
+            return
+        self._childless = then
+        if self._warning is None:
+            self._warning = self._host.loop.call_later(LONG_S, self._warn)
+
+    # -- for the loop -----------------------------------------------------------------------------
+
+    def adopt(self, spawned: _Coroutine, options: dict[str, Any]) -> Task[Any]:
+        """The task of a coroutine that the body, or a child of it, spawns."""
+        child = Task(begun(self.child(spawned)), loop=self._host.loop, **options)
+        self._children.add(child)
+        child.add_done_callback(self._child_ended)
+        return child
+
+    def _child_ended(self, child: Task[Any]) -> None:
+        self._children.discard(child)
+        if self._children or self._childless is None:
+            return
+        then, self._childless = self._childless, None
+        if self._warning is not None:
+            self._warning.cancel()
+        self._resume.mark()
+        try:
+            then()
+        finally:
+            self._resume.unmark()
+        self._stepped()
+
+    def _warn(self) -> None:
+        log.warning(
+            "%s has returned, and waits for %d tasks that it spawned; await or cancel them in the "
+            "body: %s",
+            self._resume,
+            len(self._children),
+            ", ".join(sorted(child.get_name() for child in self._children)),
+        )
+
+    def _signal(self) -> Signal:
+        return asyncio.Event()
+
+    def _stepped(self) -> None:
+        self._host.wake()
+
+    def _withdraw(self, awaited: object) -> bool:
+        return isinstance(awaited, Future) and awaited.cancel()
+
+    async def _foreign(self, awaited: object) -> object:
+        if awaited is None or hasattr(awaited, "_asyncio_future_blocking"):
+            return await pass_on(awaited)
+        on_asyncio = getattr(awaited, "on_asyncio", None)
+        if on_asyncio is not None:
+            return await on_asyncio()
+        raise TypeError(f"{awaited!r} was awaited; on asyncio only what asyncio knows can be")
+
+
+def _task_of_body(loop: AbstractEventLoop, spawned: Any, **options: Any) -> Any:
+    """The task factory: a task spawned by a body, or by one of its tasks, is that body's."""
+    context = options.get("context")
+    body_task = owner.get() if context is None else context.get(owner)
+    if not isinstance(body_task, AsyncioTask) or not asyncio.iscoroutine(spawned):
+        return Task(spawned, loop=loop, **options)
+    return body_task.adopt(spawned, options)
