@@ -19,7 +19,10 @@ if TYPE_CHECKING:
         InvalidFlowError,
         MissingDefaultError,
         NotSerializableError,
+        SharedPrimitiveError,
+        TerminalInputError,
     )
+    from orchestrator.graph.capture import NodeSharingWarning
     from orchestrator.graph.draft import parameter
     from orchestrator.graph.flow import Flow
     from orchestrator.graph.groups import GroupTemplate, GroupView
@@ -54,6 +57,7 @@ __all__ = [
     "MissingDefaultError",
     "NodeError",
     "NodeReport",
+    "NodeSharingWarning",
     "NodeTemplate",
     "NotSerializableError",
     "Pool",
@@ -61,8 +65,10 @@ __all__ = [
     "RemoteError",
     "RemoteTraceback",
     "RunReport",
+    "SharedPrimitiveError",
     "Stream",
     "StreamCancelled",
+    "TerminalInputError",
     "TerminateLimitReached",
     "UpstreamFailed",
     "ValueReleased",
@@ -81,7 +87,10 @@ _HOMES: Final = {
         "InvalidFlowError",
         "MissingDefaultError",
         "NotSerializableError",
+        "SharedPrimitiveError",
+        "TerminalInputError",
     ),
+    "orchestrator.graph.capture": ("NodeSharingWarning",),
     "orchestrator.graph.draft": ("parameter",),
     "orchestrator.graph.flow": ("Flow",),
     "orchestrator.graph.groups": ("GroupTemplate", "GroupView"),

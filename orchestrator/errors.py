@@ -57,6 +57,41 @@ class NotSerializableError(InvalidFlowError, TypeError):
         )
 
 
+class SharedPrimitiveError(InvalidFlowError, TypeError):
+    """A lock, a queue or the like has to go to a worker, but reaches no other process.
+
+    ``subject`` says which variable or value of which node, with its place.
+    """
+
+    def __init__(self, subject: str, kind: str) -> None:
+        super().__init__(subject, kind)
+        self.subject = subject
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return (
+            f"{self.subject} is a {self.kind}. It cannot be shared by nodes in several processes: let "
+            "them exchange values and streams, or let each node that uses it run here: "
+            '@node(placement="inline"), or workers=0'
+        )
+
+
+class TerminalInputError(InvalidFlowError):
+    """A node reads from the terminal, but is to run in a worker, which has none."""
+
+    def __init__(self, node: str, reads: str, place: str) -> None:
+        super().__init__(node, reads, place)
+        self.node = node
+        self.reads = reads
+        self.place = place
+
+    def __str__(self) -> str:
+        return (
+            f"node {self.node} reads {self.reads} at {self.place}, but a worker has no terminal; "
+            'let the node run here: @node(placement="inline"), or workers=0'
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class MissingDefaults:
     """A node that could begin a cycle if the underlined parameters had defaults.

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from executor.code import BodyCode
 from orchestrator.errors import NotSerializableError
+from orchestrator.graph.capture import refuse_primitive, refuse_shared
 from orchestrator.graph.finalized import (
     ConstantSource,
     DefaultSource,
@@ -180,9 +181,11 @@ class _Compiler:
 
     def _encode(self, value: object, subject: str) -> Payload:
         try:
-            return _payload(self._encode_value(value))
+            payload = _payload(self._encode_value(value))
         except Exception as error:
             raise NotSerializableError(subject, str(error)) from error
+        refuse_primitive(value, subject)
+        return payload
 
     # -- code ---------------------------------------------------------------------------------------
 
@@ -203,6 +206,7 @@ class _Compiler:
             self.codes.append(CodeSpec(digest, None))
             self.locals.codes[digest] = code
             return digest
+        refuse_shared(template.__wrapped__, node.label)
         try:
             payload = _payload(self._encode_code(code))
         except Exception as error:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
+from orchestrator.graph.capture import warn_of_changes
 from orchestrator.graph.groups import GroupTemplate, template
 from orchestrator.graph.place import caller_place, definition_place
 from orchestrator.graph.template import NodeOptions, NodeTemplate
@@ -102,10 +103,13 @@ def _node(  # noqa: PLR0913 - every option by its name
                 keep=keep,
             )
             _check_constructor(body)
-            return NodeTemplate(body, options, called, defined)
+            template = NodeTemplate(body, options, called, defined)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"@node {called} at {defined}: {error}") from error
+        if placement != "inline":
+            warn_of_changes(body, called, defined)
+        return template
 
     return make if body is None else make(body)
 

@@ -13,6 +13,8 @@ from orchestrator.errors import (
     MissingDefaultError,
     MissingDefaults,
     NotSerializableError,
+    SharedPrimitiveError,
+    TerminalInputError,
 )
 
 MEMBERS = tuple(
@@ -26,6 +28,8 @@ MEMBERS = tuple(
         FlowDefinitionError(("one",)),
         FlowDefinitionError(("one", "two")),
         NotSerializableError("the constant", "it is a lock"),
+        SharedPrimitiveError("'lock', which node 'a' uses,", "threading.Lock"),
+        TerminalInputError("'a'", "input()", "job.py:3"),
         MissingDefaultError(MEMBERS, 2),
         MissingDefaultError(MEMBERS[:1], 1),
     ],
