@@ -9,14 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from executor.code import Accumulate
+from executor.blueprint import FOLD_METHOD
+from executor.code import Accumulate, LoadedCode
 from protocol.messages import Absence, Missing
 
 UNREAD_LIMIT_BYTES: Final = 1 << 20
 """Where nobody reads the final value and nobody asked for it, collecting stops here (A5)."""
 
+_NO_CHUNK: Final = "the generator yielded no chunk"
 _SUMMABLE: Final = (int, float, str, bytes)
 _EMPTY: Final[dict[type, str | bytes]] = {str: "", bytes: b""}
+
+
+def accumulator(code: LoadedCode, body: Callable[..., Any], *, is_read: bool) -> Accumulator | ChunkFold:
+    """What adds up the chunks of one run; ``body`` is a bound method where the code is a class."""
+    if code.shape.is_class:
+        own = getattr(body.__self__, FOLD_METHOD, None)  # type: ignore[attr-defined]  # a method
+        if own is not None:
+            return ChunkFold(own, multiple_outputs=code.multiple_outputs)
+    return Accumulator(code.accumulate, is_read=is_read)
 
 
 class Accumulator:
@@ -27,7 +38,7 @@ class Accumulator:
     def __init__(self, how: Accumulate, *, is_read: bool) -> None:
         self._how = how
         self._columns: list[_Column] | None = None
-        self._reason = "the generator yielded no chunk"
+        self._reason = _NO_CHUNK
         self._kept_bytes = 0
         self._limit_bytes = None if is_read or how is not None else UNREAD_LIMIT_BYTES
 
@@ -35,7 +46,7 @@ class Accumulator:
         """Take one more chunk; what a folding function of the user's raises comes through."""
         columns = self._columns
         if columns is None:
-            if not self._reason.startswith("the generator yielded no"):
+            if self._reason is not _NO_CHUNK:
                 return
             self._columns = columns = [_Column(self._how) for _ in chunk]
         if len(columns) != len(chunk):
@@ -62,6 +73,43 @@ class Accumulator:
     def _give_up(self, reason: str) -> None:
         self._columns = None
         self._reason = reason
+
+
+class ShapeError(ValueError):
+    """A result is not what the node's outputs ask for."""
+
+
+class ChunkFold:
+    """Adds up the chunks of one run by the node's own method, ``(accumulated, chunk)``.
+
+    Both are what the body yields: with several outputs, tuples of one element each.
+    """
+
+    __slots__ = ("_fold", "_has_tuples", "_is_empty", "_total")
+
+    def __init__(self, fold: Callable[[Any, Any], object], *, multiple_outputs: bool) -> None:
+        self._fold = fold
+        self._has_tuples = multiple_outputs
+        self._is_empty = True
+        self._total: object = None
+
+    def add(self, chunk: tuple[object, ...]) -> None:
+        """Take one more chunk; what the method raises comes through."""
+        yielded = chunk if self._has_tuples else chunk[0]
+        self._total = yielded if self._is_empty else self._fold(self._total, yielded)
+        self._is_empty = False
+
+    def final(self) -> tuple[object, ...] | Missing:
+        if self._is_empty:
+            return Missing(Absence.NO_VALUE, _NO_CHUNK)
+        if not self._has_tuples:
+            return (self._total,)
+        if not isinstance(self._total, tuple):
+            raise ShapeError(
+                f"{FOLD_METHOD} returned {type(self._total).__name__}; "
+                "with multiple_outputs=True it must be a tuple, one element per output"
+            )
+        return self._total
 
 
 class _NotSummableError(Exception):

@@ -6,11 +6,10 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from executor import blueprint
-from executor.accumulation import Accumulator
+from executor.accumulation import Accumulator, ChunkFold
 from executor.body import NOT_READY, Interrupted, Stream, StreamPort, UpstreamFailed
 from executor.body_task import BodyTask
 from executor.code import LoadedCode
@@ -54,7 +53,7 @@ class Attempt:
         "waiting",
     )
 
-    accumulator: Accumulator
+    accumulator: Accumulator | ChunkFold
     code: LoadedCode
 
     def __init__(self, hub: Hub, invocation: Invocation) -> None:
@@ -260,12 +259,3 @@ class Port(StreamPort):
         self._attempt.has_lost_rest = self._attempt.has_lost_rest or bool(wakes)
         for wake in wakes:
             wake()
-
-
-def instance_of(kind: Callable[..., Any]) -> Any:
-    """A node's own instance; class attributes become its own, copied (rule 37)."""
-    instance = kind()
-    for name, value in vars(kind).items():
-        if not name.startswith("__") and not callable(value) and not hasattr(value, "__get__"):
-            instance.__dict__.setdefault(name, deepcopy(value))
-    return instance

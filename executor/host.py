@@ -36,11 +36,24 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """What a class's instance is made from.
+
+    ``state`` is what an earlier run of the node has left; None: a new instance. ``changes``, a dict,
+    holds attributes to set on it then.
+    """
+
+    state: Value | None = None
+    changes: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Invocation:
     """One evaluation of a body (``protocol.messages.Invoke`` before it is written to a wire).
 
     ``pinned``: every invocation of the same (run, node) must go to one worker, which keeps the
-    node's state.
+    node's state. ``checkpoint``: report the state with the result. ``start``: what the instance is made
+    from, None: anew. ``resumes``: a host that has it from the node's last attempt goes on with that one.
     """
 
     key: AttemptKey
@@ -50,6 +63,9 @@ class Invocation:
     send_chunks: bool = True
     final_is_read: bool = True
     pinned: bool = False
+    checkpoint: bool = False
+    start: Start | None = None
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +137,9 @@ class Reports(Protocol):
         seconds: float,
         outputs: list[Value],
         missing: Missing | None,
-    ) -> None: ...
+        state: Value | None = None,
+    ) -> None:
+        """``state`` is what the run has left of its node's, where the invocation asked for it."""
 
     def failed(
         self, key: AttemptKey, emitted: int, seconds: float, error: ErrorReport, cause: Value | None

@@ -21,14 +21,15 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Final
 
-from executor.accumulation import Accumulator
-from executor.attempt import Attempt, Port, instance_of
+from executor.accumulation import ShapeError, accumulator
+from executor.attempt import Attempt, Port
 from executor.blueprint import BodyKind
 from executor.body import NO_VALUE, SKIP, StreamCancelled
 from executor.body_task import BodyTask, owner
 from executor.code import LoadedCode, load_code
 from executor.failure import describe
 from executor.host import Broken, Invocation, Reports
+from executor.instances import Instances, StateError, snapshot
 from executor.interrupting import Gate
 from executor.life_cycle import NATURAL_END, Awaiting, Blocked, Body, Raised, Returned, Step, Yielded
 from executor.unwinding import finish_unwinding, unwind
@@ -39,7 +40,6 @@ from protocol.messages import (
     Digest,
     Fault,
     Missing,
-    NodeId,
     RunId,
 )
 from protocol.values import Local, Value
@@ -49,19 +49,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How values leave and enter a body: pickled, or by reference within one process."""
+    """How values leave and enter a body: pickled, or by reference within one process.
+
+    ``save`` makes a value of a class's state, which must not change with the instance.
+    """
 
     dumps: Callable[[object], Value]
     loads: Callable[[Value], object]
     dump_exception: Callable[[BaseException], Value | None]
+    save: Callable[[object], Value] = serialization.dumps
 
 
 def _by_reference(value: Value) -> object:
     return value.object if isinstance(value, Local) else serialization.loads(value)
 
 
-PICKLED: Final = Codec(serialization.dumps, serialization.loads, serialization.dump_exception)
-BY_REFERENCE: Final = Codec(Local, _by_reference, Local)
+PICKLED: Final = Codec(
+    serialization.dumps, serialization.loads, serialization.dump_exception, serialization.dumps
+)
+BY_REFERENCE: Final = Codec(Local, _by_reference, Local, snapshot)
 
 
 def _nothing(*_: object) -> None:
@@ -96,7 +102,7 @@ class Hub:
         self._woken: deque[Attempt] = deque()
         self._ready: deque[Attempt] = deque()
         self._codes: dict[Digest, LoadedCode] = {}
-        self._states: dict[tuple[RunId, NodeId], Any] = {}
+        self._instances = Instances(codec.loads, codec.save)
 
     def attach(self, reports: Reports) -> None:
         """Say what happens from now on to ``reports``; to be called before any verb."""
@@ -141,6 +147,7 @@ class Hub:
         attempt = self._attempts.get(key)
         if attempt is not None:
             self._retire(attempt)
+            self._instances.abandon(attempt.invocation)
             self.mark(key)
             if attempt.task is None:
                 attempt.close()
@@ -153,8 +160,7 @@ class Hub:
         self.cancel(key)  # the hub only hears of it between steps, so nothing is running
 
     def release(self, run: RunId) -> None:
-        for key in [key for key in self._states if key[0] == run]:
-            del self._states[key]
+        self._instances.release(run)
 
     # -- driving --------------------------------------------------------------------------------
 
@@ -280,11 +286,11 @@ class Hub:
             fault = Fault.BODY  # a class's __init__ is the user's
             function = self._function(invocation, code)
         except Exception as error:  # noqa: BLE001 - unpickling and __init__ run user code
-            self._fail(attempt, fault, error)
+            self._fail(attempt, Fault.STATE if isinstance(error, StateError) else fault, error)
             return None
         shape = code.shape
         if shape.kind is BodyKind.GENERATOR:
-            attempt.accumulator = Accumulator(code.accumulate, is_read=invocation.final_is_read)
+            attempt.accumulator = accumulator(code, function, is_read=invocation.final_is_read)
         body = Body.open(
             function,
             args,
@@ -308,11 +314,8 @@ class Hub:
     def _function(self, invocation: Invocation, code: LoadedCode) -> Callable[..., Any]:
         if not code.shape.is_class:
             return code.body
-        key = invocation.key
-        instance = self._states.get((key.run, key.node))
-        if instance is None:
-            instance = self._states[key.run, key.node] = instance_of(code.body)
-        call: Callable[..., Any] = instance.call
+        assert isinstance(code.body, type)
+        call: Callable[..., Any] = self._instances.take(invocation, code.body).call
         return call
 
     # -- what a step led to -----------------------------------------------------------------------
@@ -355,11 +358,12 @@ class Hub:
             outputs = (
                 [] if isinstance(final, Missing) else [self.codec.dumps(output) for output in final]
             )
+            state = self._instances.checkpoint(attempt.invocation)
         except Exception as error:  # noqa: BLE001 - pickling runs user code
             self._fail(attempt, _fault_of(error), error)
             return
         self._retire(attempt)
-        self.reports.completed(attempt.key, attempt.emitted, attempt.seconds, outputs, missing)
+        self.reports.completed(attempt.key, attempt.emitted, attempt.seconds, outputs, missing, state)
 
     def _final(self, attempt: Attempt, value: object) -> tuple[object, ...] | Missing:
         if value is SKIP:
@@ -387,6 +391,7 @@ class Hub:
             attempt.close()
         else:
             unwind(attempt, attempt.task, _nothing)
+        self._instances.abandon(attempt.invocation)
         report, cause = describe(error, fault, self.codec.dump_exception)
         self.reports.failed(attempt.key, attempt.emitted, attempt.seconds, report, cause)
 
@@ -442,16 +447,14 @@ def _outputs(code: LoadedCode, value: object, verb: str) -> tuple[object, ...]:
     if not code.multiple_outputs:
         return (value,)
     if not isinstance(value, tuple):
-        raise _ShapeError(
+        raise ShapeError(
             f"the body {verb} {type(value).__name__}; "
             "with multiple_outputs=True it must be a tuple, one element per output"
         )
     return value
 
 
-class _ShapeError(ValueError):
-    pass
-
-
 def _fault_of(error: Exception) -> Fault:
-    return Fault.SHAPE if isinstance(error, _ShapeError) else Fault.OUTPUT
+    if isinstance(error, StateError):
+        return Fault.STATE
+    return Fault.SHAPE if isinstance(error, ShapeError) else Fault.OUTPUT

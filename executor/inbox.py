@@ -112,7 +112,8 @@ class Inbox:
         self, message: Completed, envelope: _Envelope, _: Lease, reports: Reports
     ) -> list[Action]:
         outputs = [envelope.value(wire) for wire in message.outputs]
-        reports.completed(message.key, message.emitted, message.seconds, outputs, message.missing)
+        state = None if message.state is None else envelope.value(message.state)
+        reports.completed(message.key, message.emitted, message.seconds, outputs, message.missing, state)
         return self._machine.ended(message.key, message.seconds)
 
     def _failed(
@@ -152,6 +153,7 @@ class _Nobody:
         seconds: float,
         outputs: list[Value],
         missing: Missing | None,
+        state: Value | None = None,
     ) -> None: ...
 
     def failed(

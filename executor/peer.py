@@ -20,8 +20,12 @@ from protocol.messages import (
     EndStream,
     Hello,
     Invoke,
+    NodeId,
+    Release,
+    RunId,
     StreamInput,
     WireInput,
+    WireStart,
 )
 from protocol.values import Value
 
@@ -38,6 +42,7 @@ class Peer:
         """ZeroMQ's name of its connection, once it has said Hello."""
         self._page = Page(page)
         self._defined: set[Digest] = set()
+        self._holds: set[tuple[RunId, NodeId]] = set()  # the nodes whose instances it has
 
     def proves(self, hello: Hello, pid: int) -> bool:
         """Whether a Hello, which the kernel says came from ``pid``, is this worker's first."""
@@ -64,8 +69,14 @@ class Peer:
                 invocation.credit,
                 invocation.send_chunks,
                 invocation.final_is_read,
+                invocation.checkpoint,
+                self._start(invocation) if invocation.pinned else None,
             )
         )
+
+    def release(self, run: RunId) -> None:
+        self._holds = {held for held in self._holds if held[0] != run}
+        self.session.add(Release(run))
 
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
         attach = self.session.attach
@@ -82,6 +93,20 @@ class Peer:
         if isinstance(given, StreamInput | DefaultInput):
             return given
         return self.session.attach(given)
+
+    def _start(self, invocation: Invocation) -> WireStart | None:
+        """What the worker needs to make the node's instance, unless it goes on with the one it has."""
+        start = invocation.start
+        node = (invocation.key.run, invocation.key.node)
+        is_held = node in self._holds
+        self._holds.add(node)
+        if start is None or (is_held and invocation.resumes):
+            return None
+        attach = self.session.attach
+        return WireStart(
+            None if start.state is None else attach(start.state),
+            None if start.changes is None else attach(start.changes),
+        )
 
     # -- the page ---------------------------------------------------------------------------------
 

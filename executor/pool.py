@@ -50,7 +50,6 @@ from protocol.messages import (
     Drain,
     FromCoordinator,
     Produce,
-    Release,
     RunId,
     ThrowCancel,
     Welcome,
@@ -235,7 +234,7 @@ class Pool:
 
     def release(self, run: RunId) -> None:
         for worker in self._machine.release(run):
-            self._write(worker, Release(run))
+            self._peer(worker).release(run)
 
     def _hold(self, key: AttemptKey, verb: Callable[[], None]) -> None:
         # The attempt waits in line, and with it what is said about it; or it has ended.

@@ -86,10 +86,12 @@ class Reporter:
         seconds: float,
         outputs: list[Value],
         missing: Missing | None,
+        state: Value | None = None,
     ) -> None:
         self._write_of(key)
         attached = [self._session.attach(value) for value in outputs]
-        self._end(key, Completed(key, emitted, seconds, attached, missing))
+        kept = None if state is None else self._session.attach(state)
+        self._end(key, Completed(key, emitted, seconds, attached, missing, kept))
 
     def failed(
         self, key: AttemptKey, emitted: int, seconds: float, error: ErrorReport, cause: Value | None

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import zmq
 
 from executor.body_task import BodyTask, Resume
-from executor.host import Broken, Code, Invocation
+from executor.host import Broken, Code, Invocation, Start
 from executor.hub import Hub
 from executor.interrupting import listen
 from executor.page import CURRENT, Page
@@ -51,6 +51,7 @@ from protocol.messages import (
     ThrowCancel,
     Welcome,
     WireInput,
+    WireStart,
 )
 from protocol.transport import Connection
 from protocol.values import Value
@@ -238,6 +239,8 @@ class Worker:
                 message.credit,
                 message.send_chunks,
                 message.final_is_read,
+                checkpoint=message.checkpoint,
+                start=None if message.start is None else _start(message.start, envelope),
             )
         )
 
@@ -272,3 +275,10 @@ def _input(wire: WireInput, envelope: Envelope[FromCoordinator]) -> Value | Stre
     if isinstance(wire, StreamInput | DefaultInput):
         return wire
     return envelope.value(wire)
+
+
+def _start(wire: WireStart, envelope: Envelope[FromCoordinator]) -> Start:
+    return Start(
+        None if wire.state is None else envelope.value(wire.state),
+        None if wire.changes is None else envelope.value(wire.changes),
+    )

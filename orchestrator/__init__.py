@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         MissingDefaultError,
         NotSerializableError,
         SharedPrimitiveError,
+        StateNotAvailable,
         TerminalInputError,
     )
     from orchestrator.graph.capture import NodeSharingWarning
@@ -66,6 +67,7 @@ __all__ = [
     "RemoteTraceback",
     "RunReport",
     "SharedPrimitiveError",
+    "StateNotAvailable",
     "Stream",
     "StreamCancelled",
     "TerminalInputError",
@@ -89,6 +91,7 @@ _HOMES: Final = {
         "NotSerializableError",
         "SharedPrimitiveError",
         "TerminalInputError",
+        "StateNotAvailable",
     ),
     "orchestrator.graph.capture": ("NodeSharingWarning",),
     "orchestrator.graph.draft": ("parameter",),

@@ -92,6 +92,19 @@ class TerminalInputError(InvalidFlowError):
         )
 
 
+class StateNotAvailable(FlowError, AttributeError):  # noqa: N818 - says what happened
+    """An attribute of a node's state cannot be read here, or not yet."""
+
+    def __init__(self, node: str, attribute: str, reason: str) -> None:
+        super().__init__(node, attribute, reason)
+        self.node = node
+        self.attribute = attribute
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.attribute!r} of node {self.node} cannot be read: {self.reason}"
+
+
 @dataclass(frozen=True, slots=True)
 class MissingDefaults:
     """A node that could begin a cycle if the underlined parameters had defaults.

@@ -14,10 +14,11 @@ from orchestrator.coordinator import Coordinator
 from orchestrator.errors import InvalidFlowError
 from orchestrator.event_loop import EventLoop
 from orchestrator.graph.compile import compile_flow
-from orchestrator.graph.flow import Flow, StopAt, publish
+from orchestrator.graph.flow import Flow, StopAt, publish, states_of
 from orchestrator.graph.limits import stop_limits
 from orchestrator.instrumenting import Instrumented
 from orchestrator.instruments import current_instrument
+from orchestrator.keeping import in_use
 from orchestrator.pump import Pump
 from orchestrator.report import NodeReport, RunReport
 from orchestrator.runtime.job import Job
@@ -98,8 +99,10 @@ def _execute(
         terminate_on_node_error,
         watcher,
         observe,
+        states_of(flow),
     )
     with ExitStack() as stack:
+        stack.enter_context(in_use(job.states, spec))
         if watcher is not None:
             stack.callback(watcher.ends)
         if not _needs_pool(spec):

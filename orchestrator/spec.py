@@ -20,6 +20,7 @@ from protocol.messages import Digest
 Placement: TypeAlias = Literal["process", "inline"]
 OnSkip: TypeAlias = Literal["skip", "default"]
 Kind: TypeAlias = Literal["mono", "stream", "map"]
+StatePlace: TypeAlias = Literal["checkpoint", "resident"]
 Payload: TypeAlias = bytes | tuple[bytes, ...]
 
 
@@ -72,7 +73,8 @@ class NodeSpec(Struct, frozen=True):
     port's default. ``needed_outputs``: every result must have at least so many outputs, because that
     many are read. ``place``: where it was written, ``file:line``. ``hidden``: made by the builder,
     not by the user. ``keep``: its final value stays readable whatever its size. ``pinned``: it keeps
-    state between its runs, so all of them go to one worker.
+    state between its runs, so all of them go to one worker. ``checkpointed``: the state after each run
+    is committed with the run's result; else it is only in the worker.
     """
 
     name: str
@@ -86,6 +88,7 @@ class NodeSpec(Struct, frozen=True):
     drain: bool = True
     on_skip: OnSkip = "skip"
     pinned: bool = False
+    checkpointed: bool = False
     hidden: bool = False
     keep: bool = False
     ahead: int = 0

@@ -85,6 +85,14 @@ class Fault(enum.Enum):
     INPUT = "input"  # an input could not be unpickled
     OUTPUT = "output"  # a result or chunk could not be pickled
     SHAPE = "shape"  # a result is not what the node's outputs ask for
+    STATE = "state"  # a class's state could not be pickled
+
+
+class WireStart(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a class's instance is made from: see ``executor.host.Start``."""
+
+    state: WireValue | None
+    changes: WireValue | None
 
 
 class ErrorReport(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -161,7 +169,8 @@ class CancelStream(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 class Completed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):
     """Worker -> coordinator: the attempt ended after ``emitted`` chunks and ``seconds`` of stepping.
 
-    ``outputs`` holds one value per output, or nothing where ``missing`` says why.
+    ``outputs`` holds one value per output, or nothing where ``missing`` says why. ``state`` is what the
+    run has left of the node's state, where ``Invoke`` asked for it: both count, or neither does.
     """
 
     key: AttemptKey
@@ -169,6 +178,7 @@ class Completed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     seconds: float
     outputs: list[WireValue]
     missing: Missing | None = None
+    state: WireValue | None = None
 
 
 class Failed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=7):
@@ -230,6 +240,9 @@ class Invoke(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
 
     A generator may emit up to ``credit`` chunks before it hears ``Produce``. ``send_chunks``: their
     values are read by somebody. ``final_is_read``: so is the final value, however large.
+
+    ``checkpoint``: send the state of the node's class with ``Completed``. ``start``: make its instance
+    from this, instead of using the one that an earlier run of the node has left here.
     """
 
     key: AttemptKey
@@ -238,6 +251,8 @@ class Invoke(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     credit: int
     send_chunks: bool
     final_is_read: bool
+    checkpoint: bool = False
+    start: WireStart | None = None
 
 
 class Deliver(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):

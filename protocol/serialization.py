@@ -29,6 +29,7 @@ __all__ = [
     "SerializationError",
     "dump_exception",
     "dumps",
+    "dumps_or_none",
     "loads",
     "register_by_value",
     "worker_can_import",
@@ -84,6 +85,17 @@ def dumps(value: object) -> Value:
         reason = f"it takes {size} bytes, and at most {VALUE_LIMIT_BYTES} can travel"
         raise SerializationError("value", reason)
     return dumped
+
+
+def dumps_or_none(value: object) -> Value | None:
+    """Like ``dumps``; None where that raises, without looking for what is to blame."""
+    for pickler in (_ReferencePickler, _value_pickler()):
+        try:
+            dumped = _dump(pickler, value)
+        except _USERS:
+            continue
+        return dumped if size_bytes(dumped) <= VALUE_LIMIT_BYTES else None
+    return None
 
 
 def loads(value: Value) -> object:

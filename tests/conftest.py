@@ -76,7 +76,11 @@ class _Held:
 
 def _processes() -> Iterator[str]:
     for listed in Path("/proc/self/task").glob("*/children"):
-        for pid in listed.read_text().split():
+        try:
+            pids = listed.read_text().split()
+        except OSError:  # the thread has ended meanwhile
+            continue
+        for pid in pids:
             try:
                 command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
             except OSError:  # gone meanwhile

@@ -11,6 +11,7 @@ from orchestrator.errors import (
     MissingDefaultError,
     MissingDefaults,
     NotSerializableError,
+    StateNotAvailable,
 )
 from orchestrator.runtime.errors import (
     AccumulationError,
@@ -27,6 +28,7 @@ ERRORS: list[tuple[Exception, str]] = [
     (FlowDefinitionError(("'a' is not connected",)), "'a' is not connected"),
     (NotSerializableError("the constant", "a lock"), 'placement="inline"'),
     (MissingDefaultError((MissingDefaults("a#0", "f.py:1", ("def a(x):", "      -")),), 1), "a#0"),
+    (StateNotAvailable("'a'", "x", "it is resident"), "'x' of node 'a' cannot be read: it is"),
     (NodeError("a", "f.py:1", 3, "its result cannot be pickled", "x['y']"), "node 'a' (f.py:1), run 3"),
     (AccumulationError("a", "b", "x", "int and str"), "accumulate=list"),
     (FlowDeadlockError(("'a' waits",), ("'a' waits",)), "form a cycle"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import FlowDefinitionError
 from orchestrator.graph.draft import DraftNode, NodeRecord, OutputRef, Placeholder, record_of
@@ -14,6 +14,9 @@ from orchestrator.graph.finalized import Graph
 from orchestrator.graph.groups import Expansion
 from orchestrator.graph.names import Names
 from orchestrator.graph.results import NoResults, Results
+
+if TYPE_CHECKING:
+    from orchestrator.node_state import NodeState
 
 
 class _Phase(enum.Enum):
@@ -145,6 +148,14 @@ class Builder:
                 return None
             outputs += folded
         return tuple(outputs)
+
+    def states(self) -> dict[int, NodeState]:
+        """The states of the nodes that are classes, by number."""
+        from orchestrator.graph.attributes import state_of  # noqa: PLC0415 - needed by few
+
+        self.graph()
+        classes = [record for record in self._records if record.template.blueprint.is_class]
+        return {record.number: state_of(record) for record in classes}
 
 
 def _connected(record: NodeRecord) -> Iterator[NodeRecord]:

@@ -116,6 +116,7 @@ class _Compiler:
             on_skip=options.on_skip,
             keep=options.keep,
             pinned=node.template.blueprint.is_class,
+            checkpointed=node.template.blueprint.is_class and options.state != "resident",
             hidden=node.hidden,
             ahead=self._ahead(node),
         )

@@ -12,6 +12,7 @@ from orchestrator.graph.place import caller_place
 if TYPE_CHECKING:
     from orchestrator.graph.groups import Expansion
     from orchestrator.graph.template import NodeTemplate
+    from orchestrator.node_state import NodeState
 
 
 class _Marker:
@@ -67,6 +68,7 @@ class NodeRecord:
     local_name: str | None = None
     name: str | None = None
     number: int = -1
+    state: NodeState | None = None  # made when it is needed (``graph.attributes``)
 
     @property
     def label(self) -> str:
@@ -78,12 +80,17 @@ class NodeRecord:
 
 
 class DraftNode:
-    """A node of a flow. Passed as an argument it stands for its output 0."""
+    """A node of a flow. Passed as an argument it stands for its output 0.
+
+    Of a node that is a class, every other attribute is one of its state: reading gives a copy of what
+    the last completed run has left; setting one takes effect when the next run starts, and is refused
+    while the flow runs.
+    """
 
     __slots__ = ("__weakref__", "_record")
 
     def __init__(self, record: NodeRecord) -> None:
-        self._record = record
+        object.__setattr__(self, "_record", record)
 
     def output(self, index: int) -> Any:
         """One output of a node with ``multiple_outputs=True``, to be passed as an argument."""
@@ -98,6 +105,19 @@ class DraftNode:
         """
         owner = self._record.owner
         return None if owner is None else owner.data_of(self._record, run_level)
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached for names that every node has only where they were not set: in a node half made.
+        if name.startswith("__") or name in DraftNode.__slots__:
+            raise AttributeError(f"a node has no attribute {name!r}")
+        from orchestrator.graph.attributes import read_attribute  # noqa: PLC0415 - needed by few
+
+        return read_attribute(self._record, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        from orchestrator.graph.attributes import write_attribute  # noqa: PLC0415 - needed by few
+
+        write_attribute(self._record, name, value)
 
     def __reduce__(self) -> NoReturn:
         called = self._record.template.name
@@ -178,7 +198,8 @@ def parameter(name: str, default: Any = REQUIRED) -> Any:
 
 def record_of(node: DraftNode) -> NodeRecord:
     """The record behind a node that a user holds."""
-    return node._record  # noqa: SLF001 - DraftNode's public names are for users
+    record: NodeRecord = node._record  # noqa: SLF001 - DraftNode's public names are for users
+    return record
 
 
 def attach(record: NodeRecord) -> DraftNode:

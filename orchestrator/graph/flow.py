@@ -18,6 +18,7 @@ from orchestrator.graph.results import Results
 
 if TYPE_CHECKING:
     from executor.pool import Pool
+    from orchestrator.node_state import NodeState
     from orchestrator.report import RunReport
 
 StopLimit: TypeAlias = tuple[int, ...] | None
@@ -237,6 +238,11 @@ def nodes_of(flow: Flow) -> list[DraftNode]:
     held = {number_in(flow, node): node for node in vars(flow).values() if isinstance(node, DraftNode)}
     records = flow._builder.records  # noqa: SLF001 - as above
     return [held.get(record.number) or DraftNode(record) for record in records]
+
+
+def states_of(flow: Flow) -> dict[int, NodeState]:
+    """The states of the nodes of a checked flow that are classes, by number."""
+    return flow._builder.states()  # noqa: SLF001 - as above
 
 
 def publish(flow: Flow, results: Results) -> None:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
+from executor.blueprint import FOLD_METHOD
 from orchestrator.graph.capture import warn_of_changes
 from orchestrator.graph.groups import GroupTemplate, template
 from orchestrator.graph.place import caller_place, definition_place
@@ -13,7 +14,7 @@ from orchestrator.graph.template import NodeOptions, NodeTemplate
 
 if TYPE_CHECKING:
     from executor.code import Accumulate
-    from orchestrator.spec import OnSkip, Placement
+    from orchestrator.spec import OnSkip, Placement, StatePlace
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,6 +45,7 @@ def _node(
     on_skip: OnSkip = "skip",
     accumulate: Accumulate = None,
     keep: bool = False,
+    state: StatePlace | None = None,
     name: str | None = None,
 ) -> _Decorator: ...
 
@@ -60,6 +62,7 @@ def _node(  # noqa: PLR0913 - every option by its name
     on_skip: OnSkip = "skip",
     accumulate: Accumulate = None,
     keep: bool = False,
+    state: StatePlace | None = None,
     name: str | None = None,
 ) -> Any:
     """Make a kind of node of a function, a generator (plain or ``async``), or a class with ``call``.
@@ -81,6 +84,10 @@ def _node(  # noqa: PLR0913 - every option by its name
         accumulate: how a generator's chunks make its final value: summed if None, collected by
             ``list``, or folded by a function of ``(accumulated, chunk)``. Of a map, how its results do.
         keep: the final value stays readable by ``get_data()`` whatever its size.
+        state: of a class. ``"checkpoint"``, the default: the attributes are pickled after each run and
+            committed with its result; ``f.node.attr`` reads them, and a run that fails leaves them as
+            they were. ``"resident"``: they stay where the node runs, while the flow runs; for large
+            state, or such as does not pickle.
         name: what the node is called in messages, if not by the body's name.
 
     Raises:
@@ -101,8 +108,9 @@ def _node(  # noqa: PLR0913 - every option by its name
                 on_skip=on_skip,
                 accumulate=accumulate,
                 keep=keep,
+                state=state,
             )
-            _check_constructor(body)
+            _check_class(body, options)
             template = NodeTemplate(body, options, called, defined)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -114,10 +122,18 @@ def _node(  # noqa: PLR0913 - every option by its name
     return make if body is None else make(body)
 
 
-def _check_constructor(body: object) -> None:
-    """Each node makes an instance of its class by itself, so it has nothing to give it."""
+def _check_class(body: object, options: NodeOptions) -> None:
     if not isinstance(body, type):
+        if options.state is not None:
+            raise TypeError(f"state={options.state!r} is for classes; a function keeps no state")
         return
+    if options.accumulate is not None and hasattr(body, FOLD_METHOD):
+        raise TypeError(f"accumulate= and the method {FOLD_METHOD}() do the same; keep one of them")
+    _check_constructor(body)
+
+
+def _check_constructor(body: type) -> None:
+    """Each node makes an instance of its class by itself, so it has nothing to give it."""
     needed = [
         parameter.name
         for parameter in inspect.signature(body).parameters.values()

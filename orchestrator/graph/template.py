@@ -16,11 +16,12 @@ from orchestrator.graph.place import caller_place
 
 if TYPE_CHECKING:
     from executor.code import Accumulate
-    from orchestrator.spec import OnSkip, Placement
+    from orchestrator.spec import OnSkip, Placement, StatePlace
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
+_STATE_PLACES: Final = (None, "checkpoint", "resident")
 _PLACEMENTS: Final = ("process", "inline")
 _ON_SKIP: Final = ("skip", "default")
 
@@ -41,6 +42,7 @@ class NodeOptions:
     on_skip: OnSkip = "skip"
     accumulate: Accumulate = None
     keep: bool = False
+    state: StatePlace | None = None
 
     def __post_init__(self) -> None:
         for name in ("multiple_outputs", "drain", "keep"):
@@ -56,6 +58,8 @@ class NodeOptions:
         if self.placement not in _PLACEMENTS:
             known = " or ".join(map(repr, _PLACEMENTS))
             raise ValueError(f"placement must be {known}, not {self.placement!r}")
+        if self.state not in _STATE_PLACES:
+            raise ValueError(f"state must be 'checkpoint' or 'resident', not {self.state!r}")
         if self.accumulate not in (None, list) and (
             isinstance(self.accumulate, type) or not callable(self.accumulate)
         ):

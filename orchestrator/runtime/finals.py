@@ -59,7 +59,7 @@ class Finals:
         node.runs += 1
         node.run = None
         self._progress.note(node)
-        self._newest.keep_final(node, run.number, outputs if run.has_final else None)
+        self._commit(run)
         if self._watcher is not None:
             self._watcher.written(run, outputs if run.has_final else None)
         self._firing.end(node.index)
@@ -78,5 +78,12 @@ class Finals:
         if not self._limits.reached(run.node, (run.number,)):
             return False
         run.node.runs += 1
-        self._newest.keep_final(run.node, run.number, run.held if run.has_final else None)
+        self._commit(run)
         return True
+
+    def _commit(self, run: Run) -> None:
+        """The result and the state that the run has left count from now on, both (SEMANTICS 16.1)."""
+        node = run.node
+        self._newest.keep_final(node, run.number, run.held if run.has_final else None)
+        if node.state is not None and run.is_complete:
+            node.state.commit(run.state)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from executor.host import Code
+from orchestrator.node_state import NodeState
 from orchestrator.spec import FlowSpec, Locals
 from protocol.messages import Digest
 from protocol.values import Local, Value
@@ -21,7 +22,7 @@ class Job:
     """``observe`` is called after each turn with the machine, to read from; it must not block.
 
     ``limits`` maps node numbers to the generation at which to stop; ``constant_limit`` is that of all
-    constants.
+    constants. ``states`` are those of the nodes that are classes, where they have one from before.
     """
 
     spec: FlowSpec
@@ -33,6 +34,11 @@ class Job:
     terminate_on_node_error: bool = True
     watcher: Watcher | None = None
     observe: Callable[[FlowMachine], None] | None = None
+    states: Mapping[int, NodeState] = field(default_factory=dict)
+
+    def state_of(self, node: int) -> NodeState | None:
+        """The state of a node, by number; None for a node that keeps none."""
+        return (self.states.get(node) or NodeState()) if self.spec.nodes[node].pinned else None
 
     def codes(self) -> dict[Digest, Code]:
         """Each body's code: the object where it stays in this process, else its serialized form."""

@@ -66,7 +66,9 @@ class FlowMachine:
         self._codes = job.codes()
         self._constants = job.constants()
         self._parameters = job.parameters
-        self.nodes = [Node(index, node) for index, node in enumerate(job.spec.nodes)]
+        self.nodes = [
+            Node(index, node, job.state_of(index)) for index, node in enumerate(job.spec.nodes)
+        ]
         self.edges: list[Edge] = []
         self._by_port: dict[tuple[int, int], Edge] = {}
         for node in self.nodes:
@@ -229,6 +231,7 @@ class FlowMachine:
 
     def invoke(self, node: Node, key: AttemptKey, inputs: list[Input], credit: int) -> None:
         spec = node.spec
+        start, resumes = (None, False) if node.state is None else node.state.begin()
         self._host.invoke(
             Invocation(
                 key,
@@ -238,6 +241,9 @@ class FlowMachine:
                 send_chunks=bool(node.streams_out or self.limits or self._watcher is not None),
                 final_is_read=bool(node.finals_out) or spec.keep,
                 pinned=spec.pinned,
+                checkpoint=spec.checkpointed,
+                start=start,
+                resumes=resumes,
             )
         )
         self.live[key] = node
@@ -311,6 +317,7 @@ class FlowMachine:
         seconds: float,
         outputs: list[Value],
         missing: Missing | None,
+        state: Value | None = None,
     ) -> None:
         run = self._run_of(key)
         self.live.pop(key, None)
@@ -323,6 +330,8 @@ class FlowMachine:
             self._maps.end_element(run, key, maps.result_of(outputs, missing))
             return
         assert emitted == run.emitted, (run.node.name, key, emitted, run.emitted)
+        run.is_complete = True
+        run.state = state
         if missing is None:
             self.end_run(run, outputs)
         elif missing.absence is Absence.SKIP:
@@ -339,7 +348,7 @@ class FlowMachine:
         self, key: AttemptKey, emitted: int, seconds: float, error: ErrorReport, cause: Value | None
     ) -> None:
         run = self._run_of(key)
-        self.live.pop(key, None)
+        self._end_without_commit(key)
         if run is None:
             return
         run.node.seconds += seconds
@@ -351,10 +360,10 @@ class FlowMachine:
             self.fail(run, NodeFailed(run.node.name, key, error, cause))
 
     def cancelled(self, key: AttemptKey) -> None:
-        self.live.pop(key, None)
+        self._end_without_commit(key)
 
     def lost(self, key: AttemptKey, loss: WorkerLoss) -> None:
-        node = self.live.pop(key, None)
+        node = self._end_without_commit(key)
         if node is None or _is_discarded(node, key):
             return
         lost = NodeLost(node.name, key, loss)
@@ -363,6 +372,13 @@ class FlowMachine:
             self.outcome = lost
         elif self.outcome is None and node.run is not None and node.run.number == key.generation:
             self.fail(node.run, lost)
+
+    def _end_without_commit(self, key: AttemptKey) -> Node | None:
+        """An attempt has ended, and what it did to the state of its node is void."""
+        node = self.live.pop(key, None)
+        if node is not None and node.state is not None and node.spec.checkpointed:
+            node.state.drop()
+        return node
 
     def end_unrun(self, run: Run, void: Void) -> None:
         """The run ends without a value because it was skipped, or needs what has failed."""
@@ -391,6 +407,7 @@ class FlowMachine:
         if node.spec.kind == "map":
             self._maps.recall(run)
         run.void = Void.FAILED
+        run.is_complete = False
         self._bury(node)
         self.end_run(run, None, self.failures.broken_by(node))
 

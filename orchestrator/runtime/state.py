@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from executor.host import Broken, Input
+from orchestrator.node_state import NodeState
 from orchestrator.spec import EdgeInput, NodeSpec
 from protocol.messages import AttemptKey, ErrorReport
 from protocol.values import Value
@@ -152,6 +153,9 @@ class Run:
     held: list[Value] | None = None
     has_final: bool = False  # else its final value is NO_VALUE
     void: Void | None = None  # or there is none for its readers either
+    # Its body has come to its end, and has left this of its node's state (None: it stays with the host).
+    is_complete: bool = False
+    state: Value | None = None
     # Of a map: its inputs beside the element, what was taken, results that are not emitted yet.
     inputs: list[Input] = field(default_factory=list)
     dispatched: int = 0
@@ -167,6 +171,7 @@ class Node:
 
     index: int
     spec: NodeSpec
+    state: NodeState | None = None  # of a class
     finals_in: list[FinalEdge] = field(default_factory=list)
     streams_in: list[StreamEdge] = field(default_factory=list)
     finals_out: list[FinalEdge] = field(default_factory=list)

@@ -10,7 +10,7 @@ import pytest
 
 from executor.body import NO_VALUE, Stream, StreamCancelled
 from executor.code import BodyCode, Imported
-from executor.host import Code, Input, Invocation
+from executor.host import Code, Input, Invocation, Start
 from executor.hub import BY_REFERENCE, PICKLED, Codec, Hub
 from protocol.messages import (
     UNLIMITED,
@@ -23,6 +23,7 @@ from protocol.messages import (
     RunId,
     StreamInput,
 )
+from protocol.serialization import dumps
 from protocol.values import Local
 
 KEY = AttemptKey(RunId(1), NodeId(0), 0)
@@ -83,8 +84,8 @@ def total(chunks: Stream[int]) -> int:
 def test_a_function_is_completed_with_its_outputs() -> None:
     bench = Bench()
     bench.invoke(lambda a, b=2: a + b, Local(1), DEFAULT)
-    [(verb, emitted, seconds, outputs, missing)] = bench.reports.take()
-    assert (verb, emitted, outputs, missing) == ("completed", 0, values(3), None)
+    [(verb, emitted, seconds, outputs, missing, state)] = bench.reports.take()
+    assert (verb, emitted, outputs, missing, state) == ("completed", 0, values(3), None, None)
     assert seconds > 0
 
 
@@ -364,6 +365,55 @@ def test_a_class_keeps_one_instance_for_each_node_until_the_run_is_released() ->
     bench.hub.release(RunId(1))
     bench.invoke(Counter)
     assert bench.reports.take()[0][3] == values(1)
+
+
+SENDING = Codec(PICKLED.dumps, BY_REFERENCE.loads, PICKLED.dump_exception)
+"""Pickles what it reports, and takes what it is told as it is."""
+
+
+class Summing:
+    total = 0
+
+    def call(self, x: int) -> Any:
+        self.total += x
+        yield self.total
+        if x < 0:
+            raise ValueError(x)
+
+
+def test_16_1_the_state_is_reported_with_the_completion_only_and_only_where_it_is_asked_for() -> None:
+    for checkpoint in (True, False):
+        bench = Bench(SENDING)
+        bench.invoke(Summing, dumps(5), code=BodyCode(Summing), pinned=True, checkpoint=checkpoint)
+        chunk, completed = bench.reports.take()
+        assert chunk[0] == "chunks"
+        assert completed[5] == (dumps({"total": 5}) if checkpoint else None)
+
+
+@pytest.mark.parametrize("how", ["fails", "is cancelled"])
+def test_16_1_a_run_that_fails_or_is_given_up_begins_again_from_the_committed_state(how: str) -> None:
+    bench = Bench(SENDING)
+    options: dict[str, Any] = {"pinned": True, "checkpoint": True, "start": Start(dumps({"total": 5}))}
+    if how == "fails":
+        bench.invoke(Summing, dumps(-1), **options)
+    else:
+        bench.invoke(Summing, dumps(1), credit=1, **options)
+        bench.hub.cancel(KEY)
+    bench.reports.take()
+    bench.invoke(Summing, dumps(2), resumes=True, **options)
+    assert bench.reports.take()[-1][5] == dumps({"total": 7})
+
+
+def test_a_state_that_does_not_pickle_is_a_fault_of_its_own() -> None:
+    class Locked:
+        def call(self) -> None:
+            self.lock = threading.Lock()
+
+    bench = Bench(SENDING)
+    bench.invoke(Locked, pinned=True, checkpoint=True)
+    [(verb, _, _, report, _)] = bench.reports.take()
+    assert (verb, report.fault) == ("failed", Fault.STATE)
+    assert "self.lock cannot be pickled" in report.message
 
 
 def test_no_value_may_be_returned() -> None:

@@ -51,6 +51,7 @@ class Log:
         seconds: float,
         outputs: list[Value],
         missing: Missing | None,
+        state: Value | None = None,
     ) -> None:
         self.seen.append(f"completed {of.node}")
 

@@ -104,6 +104,7 @@ class Owner:
         seconds: float,
         outputs: list[Value],
         missing: Missing | None,
+        state: Value | None = None,
     ) -> None:
         self.results[key.node] = loads(outputs[0]) if outputs else missing
 

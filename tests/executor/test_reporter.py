@@ -74,6 +74,12 @@ def test_what_is_held_back_of_an_attempt_is_written_before_anything_else_about_i
     assert wire.ended == [TWO]
 
 
+def test_the_state_that_a_run_has_left_goes_with_its_result() -> None:
+    wire = Wire()
+    wire.reporter.completed(ONE, 0, 0.5, [], None, b"state")
+    assert wire.messages() == [Completed(ONE, 0, 0.5, [], None, b"state")]
+
+
 def test_large_chunks_are_not_held_back() -> None:
     wire = Wire()
     wire.reporter.chunks(ONE, 0, 1, 1, [(bytes(HELD_BYTES),)])

@@ -41,6 +41,7 @@ from protocol.messages import (
     StreamInput,
     Welcome,
     WireInput,
+    WireStart,
     WireValue,
 )
 from protocol.values import INLINE_LIMIT_BYTES, Local, Value
@@ -189,6 +190,26 @@ def test_a_message_with_thousands_of_inputs_is_one_envelope_with_a_short_header(
     for wire in message.inputs:
         assert isinstance(wire, bytes | FrameSpan)
         assert as_parts(envelope.value(wire)) == (bytes(INLINE_LIMIT_BYTES),)
+
+
+@pytest.mark.parametrize("state", [b"small", bytes(INLINE_LIMIT_BYTES + 1), (b"head", b"buffer")])
+def test_a_state_travels_both_ways_like_any_value(state: Value) -> None:
+    worker, coordinator = worker_session(), coordinator_session()
+    start = WireStart(coordinator.attach(state), coordinator.attach(b"changes"))
+    coordinator.add(Invoke(KEY, Digest(b"code"), [], UNLIMITED, True, True, True, start))
+    worker.add(Completed(KEY, 0, 0.0, [], None, worker.attach(state)))
+    [invoked] = [worker.read(parts) for parts in coordinator.take()]
+    [completed] = [coordinator.read(parts) for parts in worker.take()]
+    assert invoked is not None
+    assert completed is not None
+    [invoke], [ended] = invoked.messages, completed.messages
+    assert isinstance(invoke, Invoke)
+    assert isinstance(ended, Completed)
+    assert invoke.start is not None
+    for envelope, wire in ((invoked, invoke.start.state), (completed, ended.state)):
+        assert wire is not None
+        assert as_parts(envelope.value(wire)) == as_parts(state)
+    assert invoke.start.changes == b"changes"
 
 
 def test_a_message_too_large_for_any_envelope_is_refused_where_it_is_written() -> None:

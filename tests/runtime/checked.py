@@ -52,9 +52,10 @@ class CheckedMachine(FlowMachine):
         seconds: float,
         outputs: list[Value],
         missing: Missing | None,
+        state: Value | None = None,
     ) -> None:
         self._end(key)
-        super().completed(key, emitted, seconds, outputs, missing)
+        super().completed(key, emitted, seconds, outputs, missing, state)
 
     def failed(
         self, key: AttemptKey, emitted: int, seconds: float, error: ErrorReport, cause: Value | None

@@ -16,8 +16,9 @@ from executor.code import encode_code
 from executor.host import Broken, Invocation
 from executor.hub import BY_REFERENCE, Codec, Hub
 from orchestrator.graph.compile import compile_flow
-from orchestrator.graph.flow import Flow, StopAt, publish
+from orchestrator.graph.flow import Flow, StopAt, publish, states_of
 from orchestrator.graph.limits import stop_limits
+from orchestrator.keeping import in_use
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.results import RunResults
 from protocol.messages import AttemptKey, RunId
@@ -33,13 +34,14 @@ def job_of(flow: Flow, stop: StopAt = ()) -> Job:
     spec, local = compile_flow(flow, workers=0, encode_code=encode_code, encode_value=dumps)
     limits = stop_limits(flow, stop)
     parameters = {name: Local(value) for name, value in local.parameters.items()}
-    return Job(spec, local, parameters, limits.nodes, limits.constants)
+    return Job(spec, local, parameters, limits.nodes, limits.constants, states=states_of(flow))
 
 
 def simulate(flow: Flow, *, seed: int = 0, stop: StopAt = (), workers: int = 2) -> CheckedMachine:
     """Run a flow under one seeded schedule; its nodes' ``get_data`` then reads the results."""
     job = job_of(flow, stop)
-    machine = Simulation(job, seed=seed, workers=workers).run()
+    with in_use(job.states, job.spec):
+        machine = Simulation(job, seed=seed, workers=workers).run()
     publish(flow, RunResults(job.spec, machine.newest))
     return machine
 

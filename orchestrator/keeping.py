@@ -1,0 +1,47 @@
+"""Makes the states of a flow's nodes ready for one run of it, and free for the user again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from executor.instances import snapshot
+from orchestrator.errors import NotSerializableError
+from orchestrator.node_state import NodeState
+from orchestrator.spec import FlowSpec, NodeSpec
+from protocol.serialization import SerializationError, dumps
+from protocol.values import Local
+
+
+@contextmanager
+def in_use(states: Mapping[int, NodeState], spec: FlowSpec) -> Iterator[None]:
+    """Nobody but the run changes the states meanwhile; what it commits stays when it has ended.
+
+    Raises:
+        NotSerializableError: something that a worker needs of a state does not pickle.
+        RuntimeError: the flow is running already.
+    """
+    busy = [spec.nodes[number].name for number, state in states.items() if state.in_use]
+    if busy:
+        raise RuntimeError(f"this flow is running already, and node {busy[0]!r} has one state only")
+    try:
+        for number, state in states.items():
+            _enter(state, spec.nodes[number])
+        yield
+    finally:
+        for state in states.values():
+            state.leave()
+
+
+def _enter(state: NodeState, node: NodeSpec) -> None:
+    if node.placement == "inline":
+        state.enter(snapshot)
+        return
+    try:
+        if isinstance(state.committed, Local):  # by a run in which the node was inline
+            state.committed = dumps(state.committed.object)
+        state.enter(dumps)
+    except SerializationError as error:
+        raise NotSerializableError(
+            f"the state of node {node.name!r} ({node.place})", str(error)
+        ) from error
