@@ -35,13 +35,16 @@ class Instances:
         """The instance to run: the one that is held, or a new one of what the invocation starts from.
 
         Raises:
-            StateError: what it says does not fit the class, or cannot be unpickled.
+            StateError: what it says does not fit the class, or cannot be unpickled; or the state was
+                resident elsewhere.
             Exception: whatever the class's constructor raises.
         """
         key = (invocation.key.run, invocation.key.node)
         may_go_on = invocation.start is None or invocation.resumes
         instance = self._held.get(key) if may_go_on else None
         if instance is None:
+            if invocation.resumes and not invocation.checkpoint:
+                raise StateError(_LOST)
             instance = self._held[key] = self._made(kind, invocation.start or _NEW)
         return instance
 
@@ -86,6 +89,10 @@ class Instances:
 
 _NEW: Final = Start()
 
+_LOST: Final = (
+    'the worker that held it has ended, and with state="resident" there is no other copy; '
+    'state="checkpoint" survives that'
+)
 _CURE: Final = (
     'keep the state in its worker by @node(state="resident"), or leave this out in __getstate__()'
 )

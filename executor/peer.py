@@ -71,6 +71,7 @@ class Peer:
                 invocation.final_is_read,
                 invocation.checkpoint,
                 self._start(invocation) if invocation.pinned else None,
+                invocation.resumes,
             )
         )
 

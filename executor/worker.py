@@ -241,6 +241,7 @@ class Worker:
                 message.final_is_read,
                 checkpoint=message.checkpoint,
                 start=None if message.start is None else _start(message.start, envelope),
+                resumes=message.resumes,
             )
         )
 

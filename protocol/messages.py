@@ -242,7 +242,7 @@ class Invoke(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     values are read by somebody. ``final_is_read``: so is the final value, however large.
 
     ``checkpoint``: send the state of the node's class with ``Completed``. ``start``: make its instance
-    from this, instead of using the one that an earlier run of the node has left here.
+    from this. ``resumes``: if there is one of an earlier run of the node, go on with that.
     """
 
     key: AttemptKey
@@ -253,6 +253,7 @@ class Invoke(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     final_is_read: bool
     checkpoint: bool = False
     start: WireStart | None = None
+    resumes: bool = False
 
 
 class Deliver(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):

@@ -155,6 +155,13 @@ def test_resident_state_is_not_saved() -> None:
     assert instances.checkpoint(given) is None
 
 
+def test_resident_state_that_another_host_held_is_lost() -> None:
+    for resumes in (False, True):
+        pickled().take(invocation(resumes=resumes), Counter)
+    with pytest.raises(StateError, match="the worker that held it has ended"):
+        pickled().take(invocation(checkpoint=False, resumes=True), Counter)
+
+
 def test_a_state_that_does_not_pickle_is_an_error_that_names_the_attribute_and_the_cures() -> None:
     instances = pickled()
     instances.take(invocation(), Counter).tools = {"value": [threading.Lock()]}

@@ -261,7 +261,7 @@ def test_a_state_that_cannot_leave_its_worker_is_an_error_with_both_cures(pool: 
         f.a = node(Locked)()
     with pytest.raises(NodeError) as caught:
         f.run(pool=pool)
-    assert "its state cannot be checkpointed: self.lock cannot be pickled" in str(caught.value)
+    assert "its state cannot be kept: self.lock cannot be pickled" in str(caught.value)
     assert 'state="resident"' in str(caught.value)
 
 
@@ -310,7 +310,10 @@ def test_after_the_death_of_its_worker_the_last_committed_state_is_read() -> Non
     assert f.a.runs == 2
 
 
-def test_a_worker_that_dies_between_two_runs_of_a_node_takes_no_state_with_it() -> None:
+@pytest.mark.parametrize("state", ["checkpoint", "resident"])
+def test_a_worker_that_dies_between_two_runs_of_a_node_takes_resident_state_only_with_it(
+    state: Any,
+) -> None:
     class Remembers:
         runs = 0
 
@@ -326,10 +329,14 @@ def test_a_worker_that_dies_between_two_runs_of_a_node_takes_no_state_with_it() 
             await sleep(0.1)  # its pool has heard of it by now, and sends no more work there
 
     with Flow() as f:
-        f.a = node(Remembers)(f.b)
+        f.a = node(state=state)(Remembers)(f.b)
         f.b = node(placement="inline")(kills)(f.a)
-    run_to(f, 3, workers=1)
-    assert (f.a.runs, f.a.get_data()[0][0]) == (4, 4)
+    if state == "checkpoint":
+        run_to(f, 3, workers=1)
+        assert (f.a.runs, f.a.get_data()[0][0]) == (4, 4)
+    else:
+        with pytest.raises(NodeError, match=r'run 2: .* the worker that held it .*="checkpoint"'):
+            run_to(f, 3, workers=1)
 
 
 # -- schedules --------------------------------------------------------------------------------------
