@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
+from executor.actions import Action
 from executor.host import Reports, WorkerLoss
-from executor.lease import Lease
-from executor.pool_machine import Action, PoolMachine
 from protocol.errors import ProtocolError
 from protocol.framing import Envelope
 from protocol.messages import (
@@ -32,13 +31,36 @@ from protocol.values import Value
 _Envelope: TypeAlias = Envelope[FromWorker]
 
 
+class Lease(Protocol):
+    """A worker's claim on an attempt; each verb says whether the body gives its place up by this."""
+
+    @property
+    def cancelled(self) -> bool: ...
+
+    def emits(self, upto: int, /) -> bool: ...
+
+    def waits(self, port: int, chunk: int, resting_on: int, /) -> bool: ...
+
+    def answers_cancel(self, merged: int, /) -> bool: ...
+
+
+class Leases(Protocol):
+    """Who holds what; answers with what is to be done."""
+
+    def leased_to(self, worker: int, key: AttemptKey, /) -> Lease | None: ...
+
+    def assign_line(self) -> list[Action]: ...
+
+    def ended(self, key: AttemptKey, seconds: float | None, /) -> list[Action]: ...
+
+
 class Inbox:
     """Reads envelopes of greeted workers. ``reports`` holds who listens, by run.
 
     ``do`` carries out what follows from a message for the pool.
     """
 
-    def __init__(self, machine: PoolMachine, do: Callable[[Sequence[Action]], None]) -> None:
+    def __init__(self, machine: Leases, do: Callable[[Sequence[Action]], None]) -> None:
         self.reports: dict[RunId, Reports] = {}
         self._machine = machine
         self._do = do

@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 from hmac import compare_digest
 
-from executor.host import Broken, Input, Invocation
+from executor.host import Broken, Code, Input, Invocation
 from executor.ladder import Stepping
 from executor.page import CURRENT, TARGET, Page
 from protocol.delivery import Epoch
-from protocol.framing import Parts, coordinator_session, first_message
+from protocol.framing import Parts, Session, coordinator_session, first_message
 from protocol.messages import (
     PROTOCOL_VERSION,
     AttemptKey,
@@ -18,6 +18,8 @@ from protocol.messages import (
     Deliver,
     Digest,
     EndStream,
+    FromCoordinator,
+    FromWorker,
     Hello,
     Invoke,
     NodeId,
@@ -30,38 +32,20 @@ from protocol.messages import (
 from protocol.values import Value
 
 
-class Peer:
-    """Writes what goes to the worker; the pool sends it. Owns a mapping of the page: close it."""
+class Writer:
+    """Writes what goes to one worker into its session."""
 
-    def __init__(self, worker: int, page: int) -> None:
-        """``page`` is a descriptor, which stays the caller's."""
-        self.worker = worker
-        self.token = secrets.token_bytes(32)
-        self.session = coordinator_session(Epoch(worker))
-        self.identity: bytes | None = None
-        """ZeroMQ's name of its connection, once it has said Hello."""
-        self._page = Page(page)
+    def __init__(self, session: Session[FromCoordinator, FromWorker]) -> None:
+        self.session = session
         self._defined: set[Digest] = set()
         self._holds: set[tuple[RunId, NodeId]] = set()  # the nodes whose instances it has
 
-    def proves(self, hello: Hello, pid: int) -> bool:
-        """Whether a Hello, which the kernel says came from ``pid``, is this worker's first."""
-        return (
-            self.identity is None
-            and hello.version == PROTOCOL_VERSION
-            and hello.pid == pid
-            and compare_digest(hello.token, self.token)
-        )
-
-    # -- writing ----------------------------------------------------------------------------------
-
     def invoke(self, invocation: Invocation) -> None:
-        session = self.session
         code = invocation.code
         if code.digest not in self._defined:
             self._defined.add(code.digest)
-            session.add(Define(code.digest, session.attach(code.payload)))
-        session.add(
+            self._define(code)
+        self.session.add(
             Invoke(
                 invocation.key,
                 code.digest,
@@ -90,6 +74,9 @@ class Peer:
             cause = None if broken.cause is None else self.session.attach(broken.cause)
             self.session.add(EndStream(key, port, count, broken.failure, cause))
 
+    def _define(self, code: Code) -> None:
+        self.session.add(Define(code.digest, self.session.attach(code.payload)))
+
     def _wire(self, given: Input) -> WireInput:
         if isinstance(given, StreamInput | DefaultInput):
             return given
@@ -107,6 +94,28 @@ class Peer:
         return WireStart(
             None if start.state is None else attach(start.state),
             None if start.changes is None else attach(start.changes),
+        )
+
+
+class Peer(Writer):
+    """Writes what goes to the worker; the pool sends it. Owns a mapping of the page: close it."""
+
+    def __init__(self, worker: int, page: int) -> None:
+        """``page`` is a descriptor, which stays the caller's."""
+        super().__init__(coordinator_session(Epoch(worker)))
+        self.worker = worker
+        self.token = secrets.token_bytes(32)
+        self.identity: bytes | None = None
+        """ZeroMQ's name of its connection, once it has said Hello."""
+        self._page = Page(page)
+
+    def proves(self, hello: Hello, pid: int) -> bool:
+        """Whether a Hello, which the kernel says came from ``pid``, is this worker's first."""
+        return (
+            self.identity is None
+            and hello.version == PROTOCOL_VERSION
+            and hello.pid == pid
+            and compare_digest(hello.token, self.token)
         )
 
     # -- the page ---------------------------------------------------------------------------------

@@ -25,12 +25,12 @@ import zmq
 
 from executor.body_task import BodyTask, Resume
 from executor.host import Broken, Code, Invocation, Start
-from executor.hub import Hub
+from executor.hub import PICKLED, Codec, Hub
 from executor.interrupting import listen
 from executor.page import CURRENT, Page
 from executor.reporter import Reporter
 from protocol.delivery import Epoch
-from protocol.framing import Envelope, worker_session
+from protocol.framing import Envelope, Session, worker_session
 from protocol.messages import (
     PROTOCOL_VERSION,
     AttemptKey,
@@ -42,6 +42,7 @@ from protocol.messages import (
     Drain,
     EndStream,
     FromCoordinator,
+    FromWorker,
     Goodbye,
     Hello,
     Invoke,
@@ -86,7 +87,9 @@ def run(birth: Birth, endpoint: str) -> NoReturn:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     connection = Connection(context, endpoint)
     hello = Hello(PROTOCOL_VERSION, platform.python_version(), birth.worker, os.getpid(), birth.token)
-    Worker(connection, page, hello).run()
+    session = worker_session(Epoch(birth.worker))
+    session.add(hello)
+    Worker(connection, session, page=page).run()
     connection.close(_LINGER_S)
     context.term()
     # Not sys.exit: that would wait for threads which a body may have left running.
@@ -111,22 +114,31 @@ def _prepare_process() -> None:
 class Worker:
     """The loop, and the translation of messages into verbs of the hub."""
 
-    def __init__(self, connection: Connection, page: Page, hello: Hello) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        session: Session[FromWorker, FromCoordinator],
+        *,
+        page: Page | None = None,
+        codes: dict[Digest, Code] | None = None,
+        codec: Codec = PICKLED,
+    ) -> None:
+        """``page`` is that of a process; ``codes`` is what this one need not be told of."""
         self._connection = connection
-        self._cells = page.cells
-        self._session = worker_session(Epoch(hello.worker))
-        self._session.add(hello)
+        self._cells = None if page is None else page.cells
+        self._session = session
         self._draining = False
         self._flushed = 0.0
-        self._codes: dict[Digest, Code] = {}
+        self._codes: dict[Digest, Code] = {} if codes is None else codes
         # The coordinator counts the invocations it sends us, and so do we: a number names each.
         self._invoked = 0
         self._numbers: dict[AttemptKey, int] = {}
         self._asyncio: AsyncioHost | None = None
-        self._hub = Hub(mark=self._mark, on_take=self._on_take, open_task=self._open_task)
+        self._hub = Hub(codec, mark=self._mark, on_take=self._on_take, open_task=self._open_task)
         self._reporter = Reporter(self._session, self._ended)
         self._hub.attach(self._reporter)
-        listen(page.cells, self._hub.gate)
+        if page is not None:
+            listen(page.cells, self._hub.gate)
         self._handlers: dict[type, Callable[[Any, Envelope[FromCoordinator]], None]] = {
             Welcome: self._welcome,
             Define: self._define,
@@ -141,7 +153,7 @@ class Worker:
         }
 
     def run(self) -> None:
-        """Say Hello, then work until told to drain."""
+        """Work until told to drain."""
         self._work()
         if self._asyncio is not None:
             self._asyncio.run(self._connection.descriptor)
@@ -193,8 +205,9 @@ class Worker:
         del self._numbers[key]
 
     def _mark(self, key: AttemptKey | None) -> None:
-        # A task that a body spawned may outlive the attempt for a moment.
-        self._cells[CURRENT] = 0 if key is None else self._numbers.get(key, 0)
+        if self._cells is not None:
+            # A task that a body spawned may outlive the attempt for a moment.
+            self._cells[CURRENT] = 0 if key is None else self._numbers.get(key, 0)
 
     def _on_take(self, was_last: bool) -> None:
         """A body took a chunk and may now compute for long: let its producer hear of it in time."""

@@ -14,7 +14,9 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+from executor.host import Host
 from executor.hub import BY_REFERENCE, Hub
+from executor.thread_host import ThreadHost
 from orchestrator.event_loop import (
     Event,
     TaskCancelled,
@@ -28,6 +30,7 @@ from orchestrator.runtime.hosts import Router
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
 from orchestrator.runtime.outcome import Done, Interrupted, TimedOut
+from orchestrator.spec import Placement
 from protocol.messages import RunId
 from protocol.serialization import dumps
 
@@ -41,16 +44,24 @@ class Coordinator:
 
     def __init__(self, job: Job, pump: Pump | None) -> None:
         self._job = job
-        self._pump = pump
         self.number = RunId(next(_run_ids))
         self._ended = Event()  # the outcome is there
         self._idle = Event()  # and no host holds an attempt any more
+        self._alone = Event()  # and our thread has ended
         self._tasks: dict[object, TaskHandle[None]] = {}
         self._steps_inline = False
         self._crash: BaseException | None = None
         self._inline = InlineTasks(self._turn_after_step)
         self._hub = Hub(BY_REFERENCE, open_task=self._inline.open)
-        self._router = Router(job.spec, self._hub, None if pump is None else pump.pool, dumps)
+        hosts: dict[Placement, Host] = {"inline": self._hub}
+        self._pumps = [] if pump is None else [pump]
+        if pump is not None:
+            hosts["process"] = pump.pool
+        self._thread: ThreadHost | None = None
+        if any(node.placement == "thread" for node in job.spec.nodes):
+            self._thread = hosts["thread"] = ThreadHost()
+            self._pumps.append(Pump(self._thread))
+        self._router = Router(job.spec, hosts, dumps)
         self.machine = FlowMachine(job, self.number, self._router)
         self._hub.attach(self.machine)
 
@@ -60,9 +71,9 @@ class Coordinator:
         Cancelled or interrupted, it gives up what is going on, waits for that, and raises on.
         """
         self._inline.attach(current_event_loop())
-        if self._pump is not None:
-            self._pump.pool.attach(self.number, self.machine)
-            self._pump.add(self)
+        for pump in self._pumps:
+            pump.pool.attach(self.number, self.machine)
+            pump.add(self)
         try:
             if self._job.timeout_s is not None:
                 self._spawn(partial(self._time_out, self._job.timeout_s))
@@ -77,9 +88,9 @@ class Coordinator:
             finally:
                 for task in list(self._tasks.values()):
                     task.cancel()
-                if self._pump is not None:
-                    self._pump.remove(self)
-                    self._pump.pool.detach(self.number)
+                for pump in self._pumps:
+                    pump.remove(self)
+                    pump.pool.detach(self.number)
         if self._crash is not None:
             raise self._crash
         return self.machine
@@ -91,14 +102,16 @@ class Coordinator:
         if self._hub.is_ready and not self._steps_inline:
             self._steps_inline = True
             self._spawn(self._step_inline)
-        if self._pump is not None:
-            self._pump.push()
+        for pump in self._pumps:
+            pump.push()
         if self._job.observe is not None:
             self._job.observe(machine)
         if machine.outcome is not None:
             self._ended.set()
             if not machine.live:
                 self._idle.set()
+                if self._thread is None or self._thread.has_ended:
+                    self._alone.set()
 
     async def _unwind(self) -> None:
         self.machine.stop(Interrupted())
@@ -106,8 +119,10 @@ class Coordinator:
         self.turn()
         await self._idle.wait()
         self._router.release(self.number)
-        if self._pump is not None:
-            self._pump.push()
+        if self._thread is not None:
+            self._thread.stop()
+        self.turn()
+        await self._alone.wait()
 
     async def _time_out(self, timeout_s: float) -> None:
         await sleep(timeout_s)
@@ -144,6 +159,7 @@ class Coordinator:
         """After a crash of ours, what is still to come may never come."""
         await sleep(_CRASH_PATIENCE_S)
         self._idle.set()
+        self._alone.set()
 
     # -- tasks --------------------------------------------------------------------------------------
 

@@ -160,7 +160,7 @@ def _parameter_values(spec: FlowSpec, local: Locals, given: dict[str, object]) -
             f"the flow needs a value for {', '.join(map(repr, missing))}: "
             f"run(parameters={{{missing[0]!r}: ...}}) or --set {missing[0]}=..."
         )
-    travels = _needs_pool(spec)
+    travels = any(node.placement != "inline" for node in spec.nodes)
     return {
         name: _parameter_value(parameter, local, given, travels=travels)
         for name, parameter in known.items()

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from protocol.messages import Digest
 
-Placement: TypeAlias = Literal["process", "inline"]
+Placement: TypeAlias = Literal["process", "thread", "inline"]
 OnSkip: TypeAlias = Literal["skip", "default"]
 Kind: TypeAlias = Literal["mono", "stream", "map"]
 StatePlace: TypeAlias = Literal["checkpoint", "resident"]

@@ -12,6 +12,7 @@ import shutil
 import stat
 import tempfile
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,14 @@ import zmq
 from protocol.framing import Parts
 from protocol.values import VALUE_LIMIT_BYTES, Buffer
 
-__all__ = ["Connection", "InsecureTransport", "Listener", "Received", "SessionDirectory"]
+__all__ = [
+    "Connection",
+    "InsecureTransport",
+    "Listener",
+    "Received",
+    "SessionDirectory",
+    "thread_link",
+]
 
 QUEUED_ENVELOPES: Final = 1000
 """How many envelopes ZeroMQ holds for one peer in each direction; the rest waits with the sender."""
@@ -178,30 +186,60 @@ class Connection:
     """A worker's end: envelopes from and to its coordinator."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
-        self._socket = _open_socket(context, zmq.DEALER, endpoint)
+        self.context = context
+        self.socket = _open_socket(context, zmq.DEALER, endpoint)
 
     def receive(self, *, wait: bool) -> list[Buffer] | None:
         """The next envelope. ``wait`` for one, or None if there is none now."""
         try:
-            frames = [self._socket.recv(0 if wait else zmq.NOBLOCK, copy=False)]
+            frames = [self.socket.recv(0 if wait else zmq.NOBLOCK, copy=False)]
         except zmq.Again:
             return None
         while frames[-1].more:
-            frames.append(self._socket.recv(0, copy=False))
+            frames.append(self.socket.recv(0, copy=False))
         return [frame.buffer for frame in frames]
 
     def send(self, parts: Parts) -> None:
         """Send an envelope; waits while the coordinator has too much of ours unread."""
-        self._socket.send_multipart(parts)
+        self.socket.send_multipart(parts)
 
     @property
     def descriptor(self) -> int:
         """Becomes readable when something may have come; says nothing of what ``send`` has seen come."""
-        return self._socket.FD
+        return self.socket.FD
 
-    def close(self, linger_s: float) -> None:
-        """Leave, after what was sent has been taken or the time is up."""
-        self._socket.close(linger=int(linger_s * 1000))
+    def close(self, linger_s: float | None) -> None:
+        """Leave, after what was sent has been taken or the time is up; None: however long it takes."""
+        self.socket.close(linger=-1 if linger_s is None else int(linger_s * 1000))
+
+
+def thread_link() -> tuple[Connection, Connection]:
+    """The two ends of a link between two threads of this process; neither ever waits to send.
+
+    They have a context of their own. Whoever closes his end last terminates it.
+    """
+    # In-process sockets need no thread of ZeroMQ's.
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=0)
+    return _LinkEnd(context, binds=True), _LinkEnd(context, binds=False)
+
+
+class _LinkEnd(Connection):
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], *, binds: bool) -> None:
+        self.context = context
+        self.socket = context.socket(zmq.PAIR)
+        # The coordinator's credit bounds what is on its way.
+        self.socket.sndhwm = self.socket.rcvhwm = 0
+        if binds:
+            self.socket.bind(_LINK)
+        else:
+            self.socket.connect(_LINK)
+
+    def send(self, parts: Parts) -> None:
+        with suppress(zmq.Again):  # the other end has left; nobody wants to know
+            self.socket.send_multipart(parts, zmq.NOBLOCK)
+
+
+_LINK: Final = "inproc://worker"
 
 
 # -- the one place where sockets are made ----------------------------------------------------------

@@ -56,9 +56,11 @@ def compile_flow(
 ) -> tuple[FlowSpec, Locals]:
     """Plan a flow; returns it as plain data, and the objects that stay here.
 
-    With no workers every node is inline. What only inline nodes use is not encoded: its payload is
-    None and the object is in the ``Locals`` (for code a :class:`~executor.code.BodyCode`), so it need
-    not be picklable. A parameter's default is encoded if any of its readers runs in a worker.
+    With no workers, nodes that are placed on processes are inline; those in the thread stay there, as
+    their bodies may need asyncio. What only inline nodes use is not encoded: its payload is None and
+    the object is in the ``Locals``, so it need not be picklable; neither need the code of nodes in the
+    thread (a :class:`~executor.code.BodyCode` there). A parameter's default is encoded if any of its
+    readers is not inline.
 
     Raises:
         FlowDefinitionError: nodes are connected wrongly.
@@ -135,7 +137,8 @@ class _Compiler:
             yield ParameterSpec(name, given.is_required, payload)
 
     def _placement(self, node: GraphNode) -> Placement:
-        return node.template.options.placement if self._workers else "inline"
+        placement = node.template.options.placement
+        return "inline" if placement == "process" and not self._workers else placement
 
     def _ahead(self, node: GraphNode) -> int:
         if node.kind != "map":
@@ -202,7 +205,7 @@ class _Compiler:
         code = BodyCode(
             template.__wrapped__, options.stream_in, options.multiple_outputs, options.accumulate
         )
-        if self._placement(node) == "inline":
+        if self._placement(node) != "process":
             digest = _made_up_digest()
             self.codes.append(CodeSpec(digest, None))
             self.locals.codes[digest] = code

@@ -154,7 +154,8 @@ class Flow:
 
         Args:
             workers: how many worker processes to start for this run; as many as there are processors
-                if None. 0 runs every node in this process.
+                if None. 0 runs every node in this process: inline, except for those that are placed in
+                the thread, where asyncio works.
             pool: workers that are there already, instead of ``workers``.
             stop_at_node_generation: end the run as soon as a node has emitted this generation;
                 ``report.status`` is then ``"limit"``.

@@ -76,8 +76,10 @@ def _node(  # noqa: PLR0913 - every option by its name
         multiple_outputs: each result is a tuple with one element for each output.
         window: how many chunks a generator may be ahead of its slowest reader; by default 1, or 0
             where both run inline.
-        placement: ``"process"`` runs the body in a worker, ``"inline"`` in the process that runs the
-            flow.
+        placement: ``"process"`` runs the body in a worker process. ``"thread"`` runs it in a thread
+            beside the coordinator, with all others of that placement: for ``async def`` bodies that wait
+            for I/O, thousands at a time, on asyncio; plain bodies run there one after the other.
+            ``"inline"`` runs it on the event loop of the coordinator.
         drain: a generator that nobody reads runs to its end.
         on_skip: what the node does where something it reads was skipped: ``"skip"`` skips its run too,
             ``"default"`` lets the parameter take its default.
@@ -115,7 +117,7 @@ def _node(  # noqa: PLR0913 - every option by its name
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"@node {called} at {defined}: {error}") from error
-        if placement != "inline":
+        if placement == "process":
             warn_of_changes(body, called, defined)
         return template
 

@@ -22,7 +22,7 @@ P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
 _STATE_PLACES: Final = (None, "checkpoint", "resident")
-_PLACEMENTS: Final = ("process", "inline")
+_PLACEMENTS: Final = ("process", "thread", "inline")
 _ON_SKIP: Final = ("skip", "default")
 
 
@@ -56,8 +56,8 @@ class NodeOptions:
             known = " or ".join(map(repr, _ON_SKIP))
             raise ValueError(f"on_skip must be {known}, not {self.on_skip!r}")
         if self.placement not in _PLACEMENTS:
-            known = " or ".join(map(repr, _PLACEMENTS))
-            raise ValueError(f"placement must be {known}, not {self.placement!r}")
+            known = ", ".join(map(repr, _PLACEMENTS))
+            raise ValueError(f"placement must be one of {known}, not {self.placement!r}")
         if self.state not in _STATE_PLACES:
             raise ValueError(f"state must be 'checkpoint' or 'resident', not {self.state!r}")
         if self.accumulate not in (None, list) and (

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from executor.host import Broken, Host, Input, Invocation
 from orchestrator.runtime.errors import NodeError
-from orchestrator.spec import EdgeInput, FlowSpec
+from orchestrator.spec import EdgeInput, FlowSpec, Placement
 from protocol.messages import AttemptKey, RunId
 from protocol.serialization import SerializationError
 from protocol.values import Local, Value
 
 
 class Router:
-    """The one host a flow machine sees: the inline host for some nodes, the pool for the others.
+    """The one host a flow machine sees: ``hosts`` by the placement they serve.
 
     Values of inline nodes are objects by reference; ``dumps`` serializes one where it leaves for
-    another process. The verbs that carry values raise NodeError where that fails, which ends the run.
+    a worker. The verbs that carry values raise NodeError where that fails, which ends the run.
     """
 
     def __init__(
-        self, spec: FlowSpec, inline: Host, process: Host | None, dumps: Callable[[object], Value]
+        self, spec: FlowSpec, hosts: Mapping[Placement, Host], dumps: Callable[[object], Value]
     ) -> None:
-        self._inline = inline
-        self._process = process
+        self._hosts = hosts
         self._dumps = dumps
         self._nodes = spec.nodes
         self._is_inline = [node.placement == "inline" for node in spec.nodes]
+        self._by_node = [hosts[node.placement] for node in spec.nodes]
 
     def invoke(self, invocation: Invocation) -> None:
-        if self._is_inline[invocation.key.node]:
-            self._inline.invoke(invocation)
-        else:
-            self._pool.invoke(self._portable(invocation))
+        if not self._is_inline[invocation.key.node]:
+            invocation = self._portable(invocation)
+        self._of(invocation.key).invoke(invocation)
 
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
         if not self._is_inline[key.node]:
@@ -58,17 +57,11 @@ class Router:
         self._of(key).recall(key)
 
     def release(self, run: RunId) -> None:
-        self._inline.release(run)
-        if self._process is not None:
-            self._process.release(run)
-
-    @property
-    def _pool(self) -> Host:
-        assert self._process is not None, "a node is placed on workers, but the run has no pool"
-        return self._process
+        for host in self._hosts.values():
+            host.release(run)
 
     def _of(self, key: AttemptKey) -> Host:
-        return self._inline if self._is_inline[key.node] else self._pool
+        return self._by_node[key.node]
 
     def _portable(self, invocation: Invocation) -> Invocation:
         inputs: Sequence[Input] = invocation.inputs

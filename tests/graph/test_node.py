@@ -107,7 +107,7 @@ def test_the_options_are_kept() -> None:
         ({"window": -1}, ValueError, "window must be at least 0"),
         ({"window": True}, TypeError, "window must be an integer"),
         ({"window": "1"}, TypeError, "window must be an integer"),
-        ({"placement": "thread"}, ValueError, "'process' or 'inline', not 'thread'"),
+        ({"placement": "fiber"}, ValueError, "'thread', 'inline', not 'fiber'"),
         ({"drain": 1}, TypeError, "drain must be True or False"),
         ({"keep": None}, TypeError, "keep must be True or False"),
         ({"multiple_outputs": 2}, TypeError, "multiple_outputs must be True or False"),

@@ -1,0 +1,204 @@
+"""Nodes in the thread (DESIGN 4): many async bodies at once, copies of values, ends of all kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from executor import thread_host
+from executor.body import Stream
+from orchestrator import coordinator
+from orchestrator.graph.flow import Flow
+from orchestrator.graph.node import node
+from orchestrator.runtime.errors import FlowTimeoutError, NodeError
+
+
+@node(placement="thread")
+async def sleeps(x: int, seconds: float) -> int:
+    await asyncio.sleep(seconds)
+    return x
+
+
+@node(placement="thread")
+def numbers(count: int) -> Any:
+    yield from range(count)
+
+
+@node(placement="thread")
+async def total(chunks: Stream[int]) -> int:
+    return sum([chunk async for chunk in chunks])
+
+
+def test_a_thousand_bodies_sleep_side_by_side() -> None:
+    with Flow() as f:
+        f.add_nodes(*(sleeps(x, 0.1) for x in range(999)))
+        f.last = sleeps(999, 0.1)
+    started = time.perf_counter()
+    f.run(workers=0)
+    assert f.last.get_data() == (999,)
+    assert time.perf_counter() - started < 1000 * 0.1 / 20
+
+
+def test_streams_go_through_the_thread_and_code_need_not_pickle() -> None:
+    lock = threading.Lock()  # it does not pickle
+
+    @node(placement="thread")
+    def doubled(chunks: Stream[int]) -> Any:
+        for chunk in chunks:
+            with lock:
+                yield 2 * chunk
+
+    with Flow() as f:
+        f.numbers = numbers(100)
+        f.total = total(doubled(f.numbers))
+    f.run(workers=0)
+    assert f.total.get_data() == (9900,)
+
+
+def test_values_are_copied_for_each_reader_as_they_are_for_processes() -> None:
+    arrays = []
+
+    @node(placement="thread")
+    def makes() -> Any:
+        array = np.zeros(100_000)
+        arrays.append(array)
+        return array
+
+    @node(placement="thread")
+    def writes(array: Any, x: float) -> float:
+        array[:] += x
+        return float(array[0])
+
+    with Flow() as f:
+        f.made = makes()
+        f.one = writes(f.made, 1.0)
+        f.two = writes(f.made, 2.0)
+    f.run(workers=0)
+    assert f.one.get_data() == (1.0,)
+    assert f.two.get_data() == (2.0,)
+    assert arrays[0][0] == 0
+
+
+def test_a_value_from_inline_that_does_not_pickle_is_an_error_that_names_its_node() -> None:
+    @node(placement="inline")
+    def lock() -> Any:
+        return threading.Lock()
+
+    @node(placement="thread")
+    def takes(x: object) -> None: ...
+
+    with Flow() as f:
+        f.lock = lock()
+        f.takes = takes(f.lock)
+    with pytest.raises(NodeError, match=r"lock.*cannot go to node 'takes'"):
+        f.run(workers=0)
+
+
+def test_a_class_keeps_its_state_in_the_thread() -> None:
+    @node(placement="thread")
+    class Counter:
+        count = 0
+
+        async def call(self, last: int = 0) -> int:
+            await asyncio.sleep(0)
+            self.count += 1
+            return self.count
+
+    with Flow() as f:
+        f.counter = Counter(f.counter)  # type: ignore[call-arg]  # of call, not of __init__
+    assert f.run(workers=0, stop_at_node_generation=(4,)).status == "limit"
+    assert f.counter.get_data() == (5,)
+
+
+def test_an_error_is_raised_with_its_traceback() -> None:
+    @node(placement="thread")
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise LookupError("gone")
+
+    with Flow() as f:
+        f.fails = fails()
+    with pytest.raises(LookupError, match="gone") as caught:
+        f.run(workers=0)
+    assert "in fails" in str(caught.value.__cause__)
+
+
+def test_a_sleeping_body_is_cancelled_when_the_run_ends() -> None:
+    cancelled = []
+
+    @node(placement="thread")
+    async def sleeps_long() -> None:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            cancelled.append(True)
+            raise
+
+    with Flow() as f:
+        f.sleeps = sleeps_long()
+    with pytest.raises(FlowTimeoutError):
+        f.run(workers=0, timeout_s=0.05)
+    assert cancelled == [True]
+
+
+def test_a_blocked_body_that_does_not_end_is_logged_and_left_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on = threading.Event()
+
+    @node(placement="thread")
+    def blocks() -> None:
+        go_on.wait(20)
+
+    monkeypatch.setattr(coordinator, "ThreadHost", lambda: thread_host.ThreadHost(grace_s=0.05))
+    with Flow() as f:
+        f.blocks = blocks()
+    started = time.perf_counter()
+    with caplog.at_level(logging.ERROR), pytest.raises(FlowTimeoutError):
+        f.run(workers=0, timeout_s=0.05)
+    assert time.perf_counter() - started < 10
+    assert "a thread cannot be killed" in caplog.text
+    go_on.set()  # the thread ends after all, and leaves nothing
+
+
+def test_a_run_without_such_nodes_starts_no_thread() -> None:
+    seen = []
+
+    @node(placement="inline")
+    def looks() -> None:
+        seen.append([thread.name for thread in threading.enumerate()])
+
+    with Flow() as f:
+        f.looks = looks()
+    f.run(workers=0)
+    assert not any("thread nodes" in name for name in seen[0])
+
+
+def test_placements_mix_and_give_the_same_values() -> None:
+    for first in ("inline", "thread", "process"):
+        for second in ("inline", "thread", "process"):
+            with Flow() as f:
+                f.source = _numbers_in[first](20)
+                f.total = _total_in[second](f.source)
+            f.run(workers=1)
+            assert f.total.get_data() == (190,), (first, second)
+
+
+def _count(count: int) -> Any:
+    yield from range(count)
+
+
+def _add(chunks: Stream[int]) -> int:
+    return sum(chunks)
+
+
+_PLACES: tuple[Any, ...] = ("inline", "thread", "process")
+_numbers_in = {place: node(placement=place)(_count) for place in _PLACES}
+_total_in = {place: node(placement=place)(_add) for place in _PLACES}
