@@ -2,8 +2,8 @@
 
 Theory of operation. One selector per run of a loop, and one registration per descriptor in it. The
 kernel forgets a descriptor that is closed and tells nobody. So the sources that are waited for are
-looked through when tasks have run, at most every ``CHECK_INTERVAL_S``; ZeroMQ sockets before each
-sleep.
+looked through when tasks have run, at most every ``CHECK_INTERVAL_S``; ZeroMQ sockets each time,
+because whoever uses one swallows the signal of its descriptor.
 """
 
 from __future__ import annotations
@@ -95,9 +95,8 @@ class Poller:
 
     def _look_through(self, timeout_s: float | None) -> float | None:
         """Find what no descriptor reports; returns how long the poller may sleep."""
-        if timeout_s != 0 and sum(
-            registration.wake_waits() for registration in list(self._zmq.values())
-        ):
+        # Also where other tasks are ready: a loop that is never idle must not starve these.
+        if self._zmq and sum(registration.wake_waits() for registration in list(self._zmq.values())):
             timeout_s = 0
         due_in_s = self._check_due - monotonic()
         if due_in_s > 0:

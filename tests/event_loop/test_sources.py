@@ -337,6 +337,28 @@ def test_a_zmq_signal_that_another_use_of_the_socket_swallows_is_not_lost(pair: 
     assert run(main()) == b"x"
 
 
+def test_a_swallowed_zmq_signal_is_not_lost_in_a_loop_that_is_never_idle(pair: tuple[Any, Any]) -> None:
+    left, right = pair
+    received: list[bytes] = []
+
+    async def reader() -> None:
+        await readable(left)
+        received.append(left.recv(zmq.NOBLOCK))
+
+    async def main() -> None:
+        task = await spawn(reader())
+        await sleep(0)
+        right.send(b"x")
+        while not left.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # this swallows the signal
+            pass
+        for _ in range(100):
+            await sleep(0)
+        assert received == [b"x"]
+        await task.join()
+
+    run(main())
+
+
 def test_a_zmq_pump_and_writers_share_a_socket(pair: tuple[Any, Any]) -> None:
     left, right = pair
     count = 2_000

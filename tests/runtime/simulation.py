@@ -50,14 +50,20 @@ class Simulation:
     """``workers`` hubs and one machine; ``run`` plays one schedule to the end."""
 
     def __init__(
-        self, job: Job, *, seed: int = 0, workers: int = 2, codec: Codec = BY_REFERENCE
+        self,
+        job: Job,
+        *,
+        seed: int = 0,
+        workers: int = 2,
+        codec: Codec = BY_REFERENCE,
+        machine: type[CheckedMachine] = CheckedMachine,
     ) -> None:
         self._random = random.Random(seed)
         self._hubs = [Hub(codec) for _ in range(workers)]
         self._down: list[deque[Message]] = [deque() for _ in range(workers)]
         self._up: list[deque[Message]] = [deque() for _ in range(workers)]
         pool = _SimulatedPool(self._hubs, self._down, self._random)
-        self.machine = CheckedMachine(job, RunId(1), pool)
+        self.machine = machine(job, RunId(1), pool)
         for hub, queue in zip(self._hubs, self._up, strict=True):
             hub.attach(_Uplink(self.machine, queue))
 
