@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import pytest
 
-from executor.host import Host, Input
+from executor.host import Broken, Host, Input
 from executor.hub import BY_REFERENCE
 from executor.pool import Pool
 from orchestrator import coordinator, running
@@ -93,11 +93,11 @@ class RecordingMachine(CheckedMachine):
                 seen.outputs = tuple(BY_REFERENCE.loads(value) for value in outputs)
         super().completed(key, emitted, seconds, outputs, missing)
 
-    def _end_run(self, run: Run, outputs: list[Value] | None) -> None:
+    def end_run(self, run: Run, outputs: list[Value] | None, broken: Broken | None = None) -> None:
         if run.node.spec.kind == "map":
             seen = self.seen[run.node.index, run.number]
             seen.ended, seen.outputs = True, NO_FINAL
-        super()._end_run(run, outputs)
+        super().end_run(run, outputs, broken)
 
 
 @contextmanager
