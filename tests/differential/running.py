@@ -84,6 +84,7 @@ class RecordingMachine(CheckedMachine):
         seconds: float,
         outputs: list[Value],
         missing: Missing | None,
+        state: Value | None = None,
     ) -> None:
         if key.element == WHOLE:
             seen = self.seen[key.node, key.generation]
@@ -91,7 +92,7 @@ class RecordingMachine(CheckedMachine):
             seen.outputs = NO_FINAL
             if missing is None:
                 seen.outputs = tuple(BY_REFERENCE.loads(value) for value in outputs)
-        super().completed(key, emitted, seconds, outputs, missing)
+        super().completed(key, emitted, seconds, outputs, missing, state)
 
     def end_run(self, run: Run, outputs: list[Value] | None, broken: Broken | None = None) -> None:
         if run.node.spec.kind == "map":
