@@ -27,6 +27,7 @@ from orchestrator.runtime.outcome import Done, LimitReached
 from orchestrator.runtime.raising import exception_for
 from orchestrator.runtime.results import RunResults
 from orchestrator.spec import FlowSpec, Locals, ParameterSpec
+from orchestrator.spill import DiskSpill
 from protocol.serialization import SerializationError, dumps
 from protocol.values import Local, Value
 
@@ -87,6 +88,7 @@ def _execute(
     spec, local = compile_flow(flow, workers=workers, encode_code=encode_code, encode_value=dumps)
     limits = stop_limits(flow, stop_at_node_generation)
     values = _parameter_values(spec, local, dict(parameters or {}))
+    spill = DiskSpill()
     instrument = current_instrument()
     watcher = None if instrument is None else Instrumented(instrument, flow, spec)
     job = Job(
@@ -95,13 +97,15 @@ def _execute(
         values,
         limits.nodes,
         limits.constants,
-        timeout_s,
-        terminate_on_node_error,
-        watcher,
-        observe,
-        states_of(flow),
+        timeout_s=timeout_s,
+        terminate_on_node_error=terminate_on_node_error,
+        watcher=watcher,
+        spill=spill,
+        observe=observe,
+        states=states_of(flow),
     )
     with ExitStack() as stack:
+        stack.callback(spill.close)
         stack.enter_context(in_use(job.states, spec))
         if watcher is not None:
             stack.callback(watcher.ends)

@@ -54,6 +54,7 @@ PURE = (
     "orchestrator.runtime.progress",
     "orchestrator.runtime.repair",
     "orchestrator.runtime.results",
+    "orchestrator.runtime.chunk_log",
     "orchestrator.runtime.failures",
     "orchestrator.runtime.state",
     "orchestrator.runtime.status",

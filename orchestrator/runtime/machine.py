@@ -15,6 +15,7 @@ from __future__ import annotations
 from executor.host import Broken, Host, Input, Invocation, WorkerLoss
 from orchestrator.resolver.firing import Firing, Link
 from orchestrator.runtime import gate, maps
+from orchestrator.runtime.chunk_log import ValueStore
 from orchestrator.runtime.failures import Failures
 from orchestrator.runtime.finals import Finals
 from orchestrator.runtime.job import Job
@@ -69,6 +70,7 @@ class FlowMachine:
         self.nodes = [
             Node(index, node, job.state_of(index)) for index, node in enumerate(job.spec.nodes)
         ]
+        self._store = None if job.spill is None else ValueStore(job.spill)
         self.edges: list[Edge] = []
         self._by_port: dict[tuple[int, int], Edge] = {}
         for node in self.nodes:
@@ -87,7 +89,7 @@ class FlowMachine:
         self._firing.listener = job.watcher
         self._progress = Progress(job.watcher)
         self.limits = Limits(job, self.stop)
-        self.streams = Streams(host, self._firing, self._progress, job.watcher)
+        self.streams = Streams(host, self._firing, self._progress, job.watcher, job.spill)
         self._maps = Maps(self, host, self.streams, self._progress)
         self._finals = Finals(self._firing, self._progress, self.newest, self.limits, job.watcher)
         self._repair = Repair(
@@ -108,7 +110,7 @@ class FlowMachine:
             index = len(self.edges)
             edge: Edge
             if spec.run_level == 0:
-                edge = FinalEdge(index, producer, node, port, spec.input)
+                edge = FinalEdge(index, producer, node, port, spec.input, store=self._store)
                 producer.finals_out.append(edge)
                 node.finals_in.append(edge)
             else:
@@ -221,10 +223,10 @@ class FlowMachine:
             return DEFAULT
         edge = self._by_port[node.index, port]
         if isinstance(edge, FinalEdge):
-            return edge.queue.popleft()
+            return edge.take()
         reading = edge.readings[run.number - given.delay]
         if reading.void is not None:
-            del edge.readings[reading.generation]
+            self.streams.drop(edge, reading)
             return reading.void
         reading.run = run
         return STREAM
