@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from executor.body import NO_VALUE, SKIP, Stream, StreamCancelled, UpstreamFailed
-    from executor.errors import PoolBroken, WorkerCrashed
+    from executor.errors import MemoryLimitExceeded, NodeTimeoutError, PoolBroken, WorkerCrashed
     from executor.pool import Pool
     from orchestrator.errors import (
         FlowDefinitionError,
@@ -55,11 +55,13 @@ __all__ = [
     "GroupTemplate",
     "GroupView",
     "InvalidFlowError",
+    "MemoryLimitExceeded",
     "MissingDefaultError",
     "NodeError",
     "NodeReport",
     "NodeSharingWarning",
     "NodeTemplate",
+    "NodeTimeoutError",
     "NotSerializableError",
     "Pool",
     "PoolBroken",
@@ -81,7 +83,7 @@ __all__ = [
 
 _HOMES: Final = {
     "executor.body": ("NO_VALUE", "SKIP", "Stream", "StreamCancelled", "UpstreamFailed"),
-    "executor.errors": ("PoolBroken", "WorkerCrashed"),
+    "executor.errors": ("MemoryLimitExceeded", "NodeTimeoutError", "PoolBroken", "WorkerCrashed"),
     "executor.pool": ("Pool",),
     "orchestrator.errors": (
         "FlowDefinitionError",

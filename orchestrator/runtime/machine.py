@@ -246,6 +246,7 @@ class FlowMachine:
                 checkpoint=spec.checkpointed,
                 start=start,
                 resumes=resumes,
+                timeout_s=spec.timeout_s,
             )
         )
         self.live[key] = node
