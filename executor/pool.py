@@ -49,6 +49,7 @@ from executor.resources import Resources, Source, pollable
 from executor.sizing import checked_size, usable_cores
 from executor.vitals import vitals_of
 from executor.worker_states import WorkerState
+from protocol.client_messages import WorkerStatus
 from protocol.messages import (
     AttemptKey,
     Cancel,
@@ -193,6 +194,21 @@ class Pool:
                 if key.run == run:
                     self.cancel(key)
             self.flush()
+
+    # -- looking ------------------------------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> str:
+        """Where its workers connect."""
+        return self._resources.endpoint
+
+    def is_in_line(self, key: AttemptKey) -> bool:
+        """Whether an attempt waits for a worker."""
+        return self._machine.is_in_line(key)
+
+    def statuses(self) -> list[WorkerStatus]:
+        """Its workers, and how busy each is."""
+        return self._machine.statuses()
 
     # -- verbs of Host ------------------------------------------------------------------------------
 

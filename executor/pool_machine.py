@@ -42,6 +42,7 @@ from executor.losses import report_end
 from executor.placement import Durations, Load, choose
 from executor.watching import EXAMINE_S, Overrun, TimeWatch, Vitals, overrun_of
 from executor.worker_states import WorkerEvent, WorkerRecord, WorkerState
+from protocol.client_messages import WorkerStatus
 from protocol.messages import AttemptKey, NodeId, RunId
 
 FAILED_STARTS_LIMIT: Final = 3
@@ -108,6 +109,13 @@ class PoolMachine:
     def load_of(self, worker: int) -> Load:
         """How busy a live worker is, as placement sees it."""
         return self._workers[worker].load
+
+    def statuses(self) -> list[WorkerStatus]:
+        """All workers, for people to see."""
+        return [
+            WorkerStatus(each.id, each.pid, each.state.value, 0, each.load.active, each.load.suspended)
+            for each in self._workers.values()
+        ]
 
     def started(self, worker: int, pid: int) -> None:
         """The worker's process exists."""

@@ -66,6 +66,10 @@ class Resources:
             self._directory.remove()
             raise
 
+    @property
+    def endpoint(self) -> str:
+        return self._directory.endpoint
+
     def sources(self) -> list[Source]:
         channel = [] if self.nursery is None else [self.nursery.channel]
         return [self.listener.socket, *channel, *self.pidfds]

@@ -102,6 +102,10 @@ class ThreadHost:
     def detach(self, run: RunId) -> None:
         self._inbox.reports.pop(run, None)
 
+    def is_in_line(self, key: AttemptKey) -> bool:  # noqa: ARG002 - as a pool's
+        """Nothing waits for a worker here."""
+        return False
+
     def sockets(self) -> list[Any]:
         """What to poll for reading."""
         return [] if self._link is None else [self._link.socket]

@@ -41,15 +41,29 @@ if TYPE_CHECKING:
         TerminateLimitReached,
         ValueReleased,
     )
+    from orchestrator.service.client import CoordinatorClient, FlowHandle, connect
+    from orchestrator.service.errors import (
+        CoordinatorFailed,
+        CoordinatorLost,
+        FlowCancelled,
+        NotOnWorkers,
+        RequestRejected,
+        VersionMismatch,
+    )
 
 __all__ = [
     "NO_VALUE",
     "SKIP",
     "AccumulationError",
+    "CoordinatorClient",
+    "CoordinatorFailed",
+    "CoordinatorLost",
     "Flow",
+    "FlowCancelled",
     "FlowDeadlockError",
     "FlowDefinitionError",
     "FlowError",
+    "FlowHandle",
     "FlowInstrument",
     "FlowTimeoutError",
     "GroupTemplate",
@@ -62,11 +76,13 @@ __all__ = [
     "NodeSharingWarning",
     "NodeTemplate",
     "NodeTimeoutError",
+    "NotOnWorkers",
     "NotSerializableError",
     "Pool",
     "PoolBroken",
     "RemoteError",
     "RemoteTraceback",
+    "RequestRejected",
     "RunReport",
     "SharedPrimitiveError",
     "StateNotAvailable",
@@ -76,7 +92,9 @@ __all__ = [
     "TerminateLimitReached",
     "UpstreamFailed",
     "ValueReleased",
+    "VersionMismatch",
     "WorkerCrashed",
+    "connect",
     "node",
     "parameter",
 ]
@@ -112,6 +130,15 @@ _HOMES: Final = {
         "RemoteTraceback",
         "TerminateLimitReached",
         "ValueReleased",
+    ),
+    "orchestrator.service.client": ("CoordinatorClient", "FlowHandle", "connect"),
+    "orchestrator.service.errors": (
+        "CoordinatorFailed",
+        "CoordinatorLost",
+        "FlowCancelled",
+        "NotOnWorkers",
+        "RequestRejected",
+        "VersionMismatch",
     ),
 }
 _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}

@@ -12,6 +12,8 @@ node does and nothing can start, the run is over or deadlocked.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from executor.host import Broken, Host, Input, Invocation, WorkerLoss
 from orchestrator.resolver.firing import Firing, Link
 from orchestrator.runtime import gate, maps
@@ -36,6 +38,7 @@ from orchestrator.runtime.results import Newest
 from orchestrator.runtime.state import Edge, Element, FinalEdge, Node, Reading, Run, StreamEdge, Void
 from orchestrator.runtime.status import NodeStatus, status_of
 from orchestrator.runtime.streams import Streams
+from orchestrator.runtime.waits import Wait
 from orchestrator.spec import ConstantInput, EdgeInput, ParameterInput
 from protocol.messages import (
     WHOLE,
@@ -49,6 +52,11 @@ from protocol.messages import (
     StreamInput,
 )
 from protocol.values import Value, size_bytes
+
+
+def _never(_: AttemptKey) -> bool:
+    return False
+
 
 STREAM = StreamInput()
 DEFAULT = DefaultInput()
@@ -85,6 +93,8 @@ class FlowMachine:
         self.failures = Failures()
         self._terminates = job.terminate_on_node_error
         self.dropped = 0  # reports about attempts that are not live
+        self.is_in_line: Callable[[AttemptKey], bool] = _never
+        """Whether an attempt that is live waits for a worker; set by who knows the host."""
         self._watcher = job.watcher
         self._firing.listener = job.watcher
         self._progress = Progress(job.watcher)
@@ -162,6 +172,10 @@ class FlowMachine:
     def running(self) -> tuple[str, ...]:
         """The names of the nodes whose bodies a host holds."""
         return tuple(dict.fromkeys(node.name for node in self.live.values()))
+
+    def waits_of(self, node: Node) -> list[Wait]:
+        """What must happen before the node goes on; empty if it does, or if nobody wants it to."""
+        return self._repair.waits_of(node)
 
     def cancel_live(self) -> None:
         """Give up every attempt that a host still holds; each is answered by a last report."""
