@@ -195,7 +195,8 @@ class Worker:
         self._receive(wait=False)  # last: the socket tells nobody of what it saw while it sent
         if self._draining:
             self._asyncio.stop()
-        return self._hub.is_ready
+        # What came may have been answered already, as the cancel of a body that rests is.
+        return self._hub.is_ready or self._session.has_output
 
     def _open_task(self, resume: Resume) -> BodyTask:
         # Of all that a worker may need this takes longest to import, and only async bodies need it.
