@@ -10,7 +10,6 @@ from orchestrator.graph.draft import Parameter
 from orchestrator.spec import Kind
 
 if TYPE_CHECKING:
-    from orchestrator.graph.planning import Plan
     from orchestrator.graph.template import NodeTemplate
 
 
@@ -72,10 +71,9 @@ class GraphNode:
 class Graph:
     """All nodes by number, the user's first; ``folds`` holds for a map the nodes with its final values.
 
-    ``folds[m][o]`` is the node that folds output o of map m. ``plan`` is there once it was asked for.
+    ``folds[m][o]`` is the node that folds output o of map m.
     """
 
     nodes: list[GraphNode]
     parameters: dict[str, Parameter] = field(default_factory=dict)
     folds: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    plan: Plan | None = None

@@ -1,0 +1,278 @@
+"""What a simulated pool holds of the system: the same verbs as ``executor.resources``, no system.
+
+Its listener is what a transport over a network is to be: a resumable session with each worker, and
+envelopes handed to the pool once each.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from executor.actions import Interrupt, KillWorker, TerminateWorker
+from executor.orders import Exited, NotStarted, Started, ZygoteReport
+from executor.page import TARGET
+from executor.peer import Peer
+from protocol.delivery import Epoch
+from protocol.framing import Envelope, Parts, coordinator_session
+from protocol.link import Link
+from protocol.messages import AttemptKey, FromWorker
+from protocol.resumable import ResumableSession
+from protocol.transport import Received
+from tests.simulation.faults import Faults, Flaw
+from tests.simulation.network import End, connect
+from tests.simulation.process import LIVENESS, RESENDING, Process
+from tests.simulation.world import Violation, World
+
+
+class SimulatedPage:
+    """``executor.page.Page`` without memory that is shared."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.cells = [0] * 8
+        self.times = [0.0] * 8
+
+    def trace(self) -> str:
+        return ""
+
+    def close(self) -> None: ...
+
+
+class SimulatedPeer(Peer):
+    """A peer whose session is resumed by the listener: the pool reads and writes it as ever."""
+
+    def __init__(self, world: World, worker: int) -> None:
+        super().__init__(worker, 0)
+        self.token = world.random.randbytes(8)
+        session = coordinator_session(Epoch(worker), RESENDING)
+        link = Link(LIVENESS, world.random.random, world.now, connects=False)
+        self.resumable = ResumableSession(session, link, connects=False)
+        self.taken: Envelope[FromWorker] | None = None
+        pool_session: Any = _SessionOfPool(self)
+        self.session = pool_session
+
+    @property
+    def page(self) -> SimulatedPage:
+        page: Any = self._page
+        assert isinstance(page, SimulatedPage)
+        return page
+
+
+class _SessionOfPool:
+    """What the pool takes for the session: envelopes were read by the listener, and it sends them."""
+
+    def __init__(self, peer: SimulatedPeer) -> None:
+        self._peer = peer
+        self.add = peer.resumable.session.add
+        self.attach = peer.resumable.session.attach
+
+    def take(self) -> list[Parts]:
+        return [[]]  # one envelope, say: the listener pumps
+
+    def read(self, parts: Parts) -> Envelope[FromWorker] | None:
+        return self._peer.taken
+
+
+class SimulatedListener:
+    def __init__(self, resources: SimulatedResources) -> None:
+        self.socket = object()
+        self.has_backlog = False
+        self._resources = resources
+        self._arrived: deque[tuple[int, Envelope[FromWorker], Parts]] = deque()
+
+    def arrived(self, worker: int, envelope: Envelope[FromWorker], parts: Parts) -> None:
+        self._arrived.append((worker, envelope, parts))
+
+    def receive(self) -> Received | None:
+        while self._arrived:
+            worker, envelope, parts = self._arrived.popleft()
+            peer = self._resources.simulated_peers.get(worker)
+            if peer is not None:
+                peer.taken = envelope
+                return Received(b"%d" % worker, self._resources.processes[worker].pid, parts)
+        return None
+
+    def send(self, identity: bytes, parts: Parts) -> bool:
+        end = self._resources.ends[int(identity)]
+        end.pump()
+        return not end.is_over
+
+    def send_backlog(self) -> None: ...
+
+    def forget(self, identity: bytes) -> None: ...
+
+
+class SimulatedNursery:
+    def __init__(self) -> None:
+        self.channel = object()
+        self.is_gone = False
+        self.reports: deque[tuple[ZygoteReport, list[int]]] = deque()
+
+    def receive(self) -> tuple[ZygoteReport, list[int]] | None:
+        if self.reports:
+            return self.reports.popleft()
+        if self.is_gone:
+            return None
+        raise BlockingIOError
+
+
+class SimulatedResources:
+    """Processes, their deaths and the zygote's words; ``notify`` makes the pool hear of a source."""
+
+    def __init__(
+        self,
+        world: World,
+        faults: Faults,
+        begins_step: Callable[[Process, AttemptKey], None],
+        judge_signal: Callable[[Interrupt | TerminateWorker | KillWorker], None],
+    ) -> None:
+        self.world = world
+        self.faults = faults
+        self.begins_step = begins_step
+        self.judge_signal = judge_signal
+        self.notify: Callable[[Any], None] = lambda _: None
+        self.give_up: Callable[[int], None] = lambda _: None
+        self.peers: dict[int, Peer] = {}
+        self.simulated_peers: dict[int, SimulatedPeer] = {}
+        self.pidfds: dict[int, int] = {}
+        self.processes: dict[int, Process] = {}
+        self.ends: dict[int, End] = {}
+        self.unreachable: set[int] = set()
+        self.history: deque[tuple[int, Parts]] = deque(maxlen=20)
+        self.listener = SimulatedListener(self)
+        self.nursery: SimulatedNursery | None = SimulatedNursery()
+
+    def alive(self) -> list[Process]:
+        return [process for process in self.processes.values() if process.is_alive]
+
+    # -- what a pool asks of its resources ----------------------------------------------------------
+
+    def sources(self) -> list[Any]:
+        return [self.listener.socket]
+
+    def hears_zygote_on(self, source: object) -> bool:
+        return self.nursery is not None and source is self.nursery.channel
+
+    def spawn(self, worker: int) -> None:
+        peer = self.peers[worker] = self.simulated_peers[worker] = SimulatedPeer(self.world, worker)
+        process = Process(self.world, self.faults, worker, peer.token, peer.page.cells, self.begins_step)
+        end = End(
+            self.world,
+            f"c{worker}",
+            peer.resumable,
+            lambda envelope, parts: self._heard(worker, envelope, parts),
+        )
+        end.on_lost = end.on_garbage = lambda: self.give_up(worker)
+        end.other, process.end.other = process.end, end
+        process.end.on_connect = lambda: self._connect(worker)
+        self.processes[worker] = process
+        self.ends[worker] = end
+        nursery = self.nursery
+        assert nursery is not None
+        if process.flaw is Flaw.NOT_STARTED:
+            process.status = 0
+            self.world.soon(lambda: self._report(nursery, NotStarted(worker, "EAGAIN")))
+            return
+        process.on_end = lambda: self._ended(nursery, process)
+
+        def forked() -> None:
+            if not nursery.is_gone:
+                self._report(nursery, Started(worker, process.pid), [worker])
+                process.begin()
+
+        self.world.soon(forked)
+        end.begin()
+
+    def send_signal(self, action: Interrupt | TerminateWorker | KillWorker) -> None:
+        self.judge_signal(action)
+        self.world.note(str(action))
+        process = self.processes[action.worker]
+        if isinstance(action, Interrupt):
+            process.cells[TARGET] = action.number
+        if action.worker not in self.pidfds.values():
+            return
+        match action:
+            case Interrupt():
+                self.world.soon(process.interrupt, 0.001)
+            case TerminateWorker():
+                self.world.soon(process.terminate, 0.001)
+            case KillWorker():
+                self.world.soon(lambda: process.die(-9), 0.001)
+
+    def has_ended(self, worker: int) -> bool:
+        return not self.processes[worker].is_alive
+
+    def bury(self, worker: int) -> Peer:
+        self.ends[worker].end()
+        del self.simulated_peers[worker]
+        return self.peers.pop(worker)
+
+    def noticed(self, pidfd: int) -> int | None:
+        if pidfd in self.pidfds and not self.processes[pidfd].is_alive:
+            return self.pidfds.pop(pidfd)
+        return None
+
+    def start_nursery(self) -> None:
+        self.nursery = SimulatedNursery()
+
+    def end_nursery(self) -> int | None:
+        self.nursery = None
+        for process in self.alive():
+            process.on_end = lambda: None
+            process.die(-9)
+        return -9
+
+    def release(self) -> None: ...
+
+    # -- what becomes of them -----------------------------------------------------------------------
+
+    def end_zygote(self) -> None:
+        """Its workers die with it."""
+        nursery = self.nursery
+        if nursery is None or nursery.is_gone:
+            return
+        nursery.is_gone = True
+        for process in self.alive():
+            process.die(-9)
+        self.world.soon(lambda: self.notify(nursery.channel))
+
+    def _ended(self, nursery: SimulatedNursery, process: Process) -> None:
+        worker = process.worker
+        self.world.soon(lambda: self.notify(worker), 0.02)
+        status = process.status
+        assert status is not None
+        # Mostly soon; at times the pool must go on without having heard.
+        most_s = 2.0 if self.world.random.random() < 0.1 else 0.02
+        self.world.soon(lambda: self._report(nursery, Exited(worker, process.pid, status, 0)), most_s)
+
+    def _report(
+        self, nursery: SimulatedNursery, report: ZygoteReport, descriptors: list[int] | None = None
+    ) -> None:
+        if nursery.is_gone or nursery is not self.nursery:
+            return
+        if isinstance(report, Started):
+            self.pidfds_of(report)
+        nursery.reports.append((report, descriptors or []))
+        self.notify(nursery.channel)
+
+    def pidfds_of(self, report: Started) -> None:
+        if report.worker in self.pidfds:
+            raise Violation(f"worker {report.worker} was started twice")
+
+    def _connect(self, worker: int) -> None:
+        process = self.processes[worker]
+        if worker in self.unreachable or self.ends[worker].is_over:
+            return
+        self.world.soon(lambda: self._establish(process))
+
+    def _establish(self, process: Process) -> None:
+        end = self.ends[process.worker]
+        if process.is_alive and not end.is_over and process.worker not in self.unreachable:
+            connect(self.world, process.end, end)
+            process.connected()
+
+    def _heard(self, worker: int, envelope: Envelope[FromWorker], parts: Parts) -> None:
+        self.history.append((worker, parts))
+        self.listener.arrived(worker, envelope, parts)
+        self.world.soon(lambda: self.notify(self.listener.socket), 0.001)
