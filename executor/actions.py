@@ -37,6 +37,13 @@ class Interrupt:
 
 
 @dataclass(frozen=True, slots=True)
+class DumpStacks:
+    """Let the worker write down what its threads are doing."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class DrainWorker:
     worker: int
 
@@ -47,6 +54,14 @@ class Assign:
 
     worker: int
     invocation: Invocation
+
+
+@dataclass(frozen=True, slots=True)
+class SendCancel:
+    """Tell the worker to give the attempt up."""
+
+    worker: int
+    key: AttemptKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +80,12 @@ class ReportCancelled:
 Action: TypeAlias = (
     SpawnWorker
     | Interrupt
+    | DumpStacks
     | TerminateWorker
     | KillWorker
     | DrainWorker
     | Assign
+    | SendCancel
     | ReportLost
     | ReportCancelled
 )

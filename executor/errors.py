@@ -8,6 +8,8 @@ from __future__ import annotations
 import signal
 from typing import Final
 
+from executor.host import NO_EVIDENCE, Evidence, LossReason
+
 
 class WorkerError(Exception):
     """Base of the errors about worker processes."""
@@ -29,23 +31,98 @@ class WorkerCrashed(WorkerError):  # noqa: N818 - its name is in the documentati
         pid: int,
         status: int | None,
         charged: bool,
+        reason: LossReason = LossReason.DIED,
+        evidence: Evidence = NO_EVIDENCE,
     ) -> None:
-        super().__init__(node, generation, attempt, pid, status, charged)
+        super().__init__(node, generation, attempt, pid, status, charged, reason, evidence)
         self.node = node
         self.generation = generation
         self.attempt = attempt
         self.pid = pid
         self.status = status
         self.charged = charged
+        self.reason = reason
+        self.evidence = evidence
 
     def __str__(self) -> str:
-        where = f"node {self.node!r}, run {self.generation}, attempt {self.attempt}"
+        where = _where(self.node, self.generation, self.attempt)
         if self.pid == 0:
             return f"{where}: no worker could be started; the last one {describe_status(self.status)}"
-        what = f"{where}: its worker (pid {self.pid}) {describe_status(self.status)}"
-        if self.charged:
-            return f"{what}, while it ran this body.{_advice(self.status)}"
-        return f"{what}, while it ran something else; this body was waiting there and is not to blame."
+        how = _REASONS.get(self.reason) or describe_status(self.status)
+        what = f"{where}: its worker (pid {self.pid}) {how}"
+        if not self.charged:
+            other = ", while it ran something else" if self.reason is LossReason.DIED else ""
+            return f"{what}{other}; this body was waiting there and is not to blame."
+        peak_bytes = self.evidence.peak_bytes
+        memory = f" Its memory had reached {_size(peak_bytes)}." if peak_bytes else ""
+        found = _findings(self.evidence)
+        return f"{what}, while it ran this body.{memory}{advice(self.status)}{found}"
+
+
+class NodeTimeoutError(WorkerError, TimeoutError):
+    """A body computed for longer than its ``timeout_s``; it was interrupted, or its worker ended.
+
+    ``evidence.trace`` shows what its worker's threads were doing then.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        generation: int,
+        attempt: int,
+        pid: int,
+        timeout_s: float,
+        computed_s: float,
+        evidence: Evidence = NO_EVIDENCE,
+    ) -> None:
+        super().__init__(node, generation, attempt, pid, timeout_s, computed_s, evidence)
+        self.node = node
+        self.generation = generation
+        self.attempt = attempt
+        self.pid = pid
+        self.timeout_s = timeout_s
+        self.computed_s = computed_s
+        self.evidence = evidence
+
+    def __str__(self) -> str:
+        return (
+            f"{_where(self.node, self.generation, self.attempt)}: it computed for "
+            f"{self.computed_s:.3g} s in its worker (pid {self.pid}), and timeout_s={self.timeout_s:g} "
+            "allows no more, so it was ended. If it needs so long, give the node a larger timeout_s."
+            f"{_findings(self.evidence)}"
+        )
+
+
+class MemoryLimitExceeded(WorkerError):  # noqa: N818 - its name is in the documentation
+    """A worker held more memory than the pool's ``memory_hard_bytes`` while it ran a body."""
+
+    def __init__(
+        self,
+        node: str,
+        generation: int,
+        attempt: int,
+        pid: int,
+        limit_bytes: int,
+        size_bytes: int,
+        evidence: Evidence = NO_EVIDENCE,
+    ) -> None:
+        super().__init__(node, generation, attempt, pid, limit_bytes, size_bytes, evidence)
+        self.node = node
+        self.generation = generation
+        self.attempt = attempt
+        self.pid = pid
+        self.limit_bytes = limit_bytes
+        self.size_bytes = size_bytes
+        self.evidence = evidence
+
+    def __str__(self) -> str:
+        return (
+            f"{_where(self.node, self.generation, self.attempt)}: its worker (pid {self.pid}) held "
+            f"{_size(self.size_bytes)} of memory while it ran this body, and "
+            f"memory_hard_bytes={self.limit_bytes} ({_size(self.limit_bytes)}) allows no more, so it "
+            "was killed. Give the node smaller inputs, or the pool a larger limit."
+            f"{_findings(self.evidence)}"
+        )
 
 
 class PoolBroken(WorkerError):  # noqa: N818 - its name is in the documentation
@@ -99,7 +176,8 @@ _MEANINGS: Final[dict[int, str]] = {
 }
 
 
-def _advice(status: int | None) -> str:
+def advice(status: int | None) -> str:
+    """What to change so that it does not happen again: a sentence after a space, or nothing."""
     if status is None:
         return ""
     if status >= 0:
@@ -107,5 +185,32 @@ def _advice(status: int | None) -> str:
     if -status == signal.SIGKILL:
         return " If memory ran out, give it smaller inputs or use fewer workers."
     if -status in _MEANINGS:
-        return " A C extension that it uses is the likely cause; its stack is on standard error."
+        return " A C extension that it uses is the likely cause."
     return ""
+
+
+_REASONS: Final = {
+    LossReason.ENDED: "was ended by us, for another body there or because the pool was closed",
+    LossReason.ZYGOTE: "ended together with the process that workers are forked from",
+    LossReason.UNRESPONSIVE: "had been stopped by a signal (SIGSTOP) for so long that we killed it",
+}
+
+
+def _where(node: str, generation: int, attempt: int) -> str:
+    return f"node {node!r}, run {generation}, attempt {attempt}"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 20):.0f} MiB"
+
+
+def _findings(evidence: Evidence) -> str:
+    lines = []
+    if evidence.output:
+        lines += ["\nIt printed last:", *(f"  | {line}" for line in evidence.output)]
+    if evidence.trace:
+        lines += [
+            "\nWhat its threads were doing:",
+            *(f"  {line}" for line in evidence.trace.split("\n")),
+        ]
+    return "\n".join(lines)

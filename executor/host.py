@@ -8,8 +8,9 @@ sit behind a socket or in the same thread.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from protocol.messages import (
     UNLIMITED,
@@ -54,6 +55,7 @@ class Invocation:
     ``pinned``: every invocation of the same (run, node) must go to one worker, which keeps the
     node's state. ``checkpoint``: report the state with the result. ``start``: what the instance is made
     from, None: anew. ``resumes``: a host that has it from the node's last attempt goes on with that one.
+    ``timeout_s`` is how long the body may compute; None: as the host has it.
     """
 
     key: AttemptKey
@@ -66,6 +68,7 @@ class Invocation:
     checkpoint: bool = False
     start: Start | None = None
     resumes: bool = False
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +79,46 @@ class Broken:
     cause: Value | None
 
 
+class LossReason(enum.Enum):
+    """Why an attempt was lost."""
+
+    DIED = "died"  # its worker ended, and not by us
+    ENDED = "ended"  # we ended its worker, for what another attempt did or because the pool was closed
+    ZYGOTE = "zygote"  # all workers ended, with the process they were forked from
+    UNRESPONSIVE = "unresponsive"  # its worker was stopped by a signal for too long
+    TIMEOUT = "timeout"  # it computed for longer than it may; its worker may live on
+    MEMORY = "memory"  # its worker held more memory than it may, while it ran
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a worker has left behind that tells of its end."""
+
+    peak_bytes: int = 0  # its largest resident size, 0 if it is not known
+    output: tuple[str, ...] = ()  # the last lines it printed
+    trace: str = ""  # of its threads, when it crashed or before it was interrupted
+
+
+NO_EVIDENCE: Final = Evidence()
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerLoss:
-    """How a worker process ended that we did not tell to end.
+    """Why an attempt has no end of its own.
 
-    ``status`` is the exit code, or minus the signal's number; None if the worker never came up or
-    its status could not be had. ``charged`` tells whether the attempt was being stepped when it
-    happened (only that one may have caused it).
+    ``status`` of the worker is the exit code, or minus the signal's number; None if it never came up,
+    its status could not be had, or we ended it. ``charged`` tells whether the attempt was being stepped
+    when it happened (only that one may have caused it). ``limit`` and ``found`` are seconds or bytes.
     """
 
     worker: int
     pid: int
     status: int | None
     charged: bool
+    reason: LossReason = LossReason.DIED
+    limit: float = 0.0
+    found: float = 0.0
+    evidence: Evidence = NO_EVIDENCE
 
 
 class Host(Protocol):

@@ -169,6 +169,11 @@ class Hub:
         """How many bodies can be advanced now, some of which may have been given up."""
         return len(self._woken) + len(self._ready)
 
+    def seconds_of(self, key: AttemptKey) -> float:
+        """How long an attempt has been stepped."""
+        attempt = self._attempts.get(key)
+        return 0.0 if attempt is None else attempt.seconds
+
     @property
     def is_ready(self) -> bool:
         return bool(self._woken or self._ready)

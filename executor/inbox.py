@@ -35,7 +35,7 @@ class Lease(Protocol):
     """A worker's claim on an attempt; each verb says whether the body gives its place up by this."""
 
     @property
-    def cancelled(self) -> bool: ...
+    def is_ending(self) -> bool: ...
 
     def emits(self, upto: int, /) -> bool: ...
 
@@ -52,6 +52,9 @@ class Leases(Protocol):
     def assign_line(self) -> list[Action]: ...
 
     def ended(self, key: AttemptKey, seconds: float | None, /) -> list[Action]: ...
+
+    def given_up(self, key: AttemptKey, /) -> list[Action]:
+        """It was told to end and has done so, which is reported as part of what is to be done."""
 
 
 class Inbox:
@@ -141,16 +144,16 @@ class Inbox:
     def _failed(
         self, message: Failed, envelope: _Envelope, lease: Lease, reports: Reports
     ) -> list[Action]:
-        if lease.cancelled:
-            reports.cancelled(message.key)  # it was interrupted, or failed while it was closed
-        else:
-            cause = None if message.cause is None else envelope.value(message.cause)
-            reports.failed(message.key, message.emitted, message.seconds, message.error, cause)
+        if lease.is_ending:
+            return self._machine.given_up(
+                message.key
+            )  # it was interrupted, or failed while it was closed
+        cause = None if message.cause is None else envelope.value(message.cause)
+        reports.failed(message.key, message.emitted, message.seconds, message.error, cause)
         return self._machine.ended(message.key, message.seconds)
 
-    def _cancelled(self, message: Cancelled, _: _Envelope, __: Lease, reports: Reports) -> list[Action]:
-        reports.cancelled(message.key)
-        return self._machine.ended(message.key, None)
+    def _cancelled(self, message: Cancelled, _: _Envelope, __: Lease, ___: Reports) -> list[Action]:
+        return self._machine.given_up(message.key)
 
 
 class _Nobody:

@@ -27,11 +27,13 @@ PAUSES: Final = 4
 class Stepping(NamedTuple):
     """What a worker's page says: numbers of attempts, 0 for none.
 
-    ``number`` is being stepped; ``target`` is to be interrupted and has not been.
+    ``number`` is being stepped; ``target`` is to be interrupted and has not been. ``since``: when it
+    would have begun, had it been stepped without a break.
     """
 
     number: int
     target: int
+    since: float = 0.0
 
 
 NOTHING: Final = Stepping(0, 0)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from executor.host import Invocation
 from executor.placement import Load
 from protocol.messages import Digest
+
+if TYPE_CHECKING:
+    from executor.watching import Overrun
 
 
 class Lease:
@@ -27,8 +32,11 @@ class Lease:
         "_waiting_ports",
         "cancelled",
         "code",
+        "key",
         "number",
+        "overrun",
         "suspended",
+        "timeout_s",
         "worker",
     )
 
@@ -38,9 +46,14 @@ class Lease:
         self.worker = worker
         self.number = number
         """What names the attempt in its worker's page."""
+        self.key = invocation.key
         self.code: Digest = invocation.code.digest
+        self.timeout_s = invocation.timeout_s
+        """How long its body may compute."""
         self.cancelled = False
-        """Whether it was told to end; set by who tells it."""
+        """Whether it was told to end by its run; set by who tells it."""
+        self.overrun: Overrun | None = None
+        """Which limit it broke, for which it was told to end."""
         self.suspended = False
         self._load = load
         self._expected_s = expected_s
@@ -53,6 +66,11 @@ class Lease:
         self._delivered: dict[int, int] | None = None
         self._ended: list[int] | None = None
         load.begin(expected_s)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was told to end, for whatever reason."""
+        return self.cancelled or self.overrun is not None
 
     def end(self) -> None:
         """The attempt is over; the lease counts no more."""

@@ -1,8 +1,8 @@
-"""One page of memory that a worker shares with its coordinator.
+"""A page of memory that a worker shares with its coordinator, and room for its stack traces behind it.
 
 The worker says in it which attempt it is stepping, at the cost of one store; the coordinator looks
-there after a death to blame exactly that attempt (FAULTS P9). The page has no name: it is gone with the
-last process that holds it.
+there after a death to blame exactly that attempt (FAULTS P9). The worker's fault handler writes behind
+the page, as into a file. The memory has no name: it is gone with the last process that holds it.
 """
 
 from __future__ import annotations
@@ -17,22 +17,44 @@ CURRENT: Final = 0
 TARGET: Final = 1
 """The cell with the number of the attempt to interrupt; 0 for none. Written by the coordinator."""
 
+SINCE: Final = 2
+"""The time from which on the attempt being stepped has computed, breaks left out. Written by the worker,
+before ``CURRENT``, on the clock of ``time.monotonic``, which all processes of a host share."""
+
+TRACES_BYTES: Final = 64 * 1024
+
 
 class Page:
-    """A mapping of the page. ``cells`` are signed 64-bit integers, zero at first."""
+    """A mapping of the page.
+
+    ``cells`` are signed 64-bit integers, ``times`` the same as floating-point numbers; zero at first.
+    """
 
     def __init__(self, descriptor: int) -> None:
         """Map the page of a descriptor, which stays the caller's."""
-        self._map = mmap.mmap(descriptor, mmap.PAGESIZE)
-        self.cells = memoryview(self._map).cast("q")
+        self._map = mmap.mmap(descriptor, mmap.PAGESIZE + TRACES_BYTES)
+        whole = memoryview(self._map)[: mmap.PAGESIZE]
+        self.cells = whole.cast("q")
+        self.times = whole.cast("d")
+        whole.release()
+        self._read_upto = mmap.PAGESIZE
+
+    def trace(self) -> str:
+        """The stacks that the worker has written since the last call; empty if none."""
+        written = self._map.find(b"\0", self._read_upto)
+        text = self._map[self._read_upto : written if written >= 0 else len(self._map)]
+        self._read_upto += len(text)
+        return text.decode(errors="replace").strip()
 
     def close(self) -> None:
         self.cells.release()
+        self.times.release()
         self._map.close()
 
 
 def create_page() -> int:
     """A descriptor of a fresh page; not inherited by programs that are started."""
     descriptor = os.memfd_create("orchestrator-worker", os.MFD_CLOEXEC)
-    os.ftruncate(descriptor, mmap.PAGESIZE)
+    os.ftruncate(descriptor, mmap.PAGESIZE + TRACES_BYTES)
+    os.lseek(descriptor, mmap.PAGESIZE, os.SEEK_SET)
     return descriptor

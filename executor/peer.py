@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 from hmac import compare_digest
 
-from executor.host import Broken, Code, Input, Invocation
+from executor.host import Broken, Code, Evidence, Input, Invocation
 from executor.ladder import Stepping
-from executor.page import CURRENT, TARGET, Page
+from executor.page import CURRENT, SINCE, TARGET, Page
 from protocol.delivery import Epoch
 from protocol.framing import Parts, Session, coordinator_session, first_message
 from protocol.messages import (
@@ -129,11 +129,16 @@ class Peer(Writer):
     @property
     def stepping(self) -> Stepping:
         """What the page says now."""
-        return Stepping(self._page.cells[CURRENT], self._page.cells[TARGET])
+        cells = self._page.cells
+        return Stepping(cells[CURRENT], cells[TARGET], self._page.times[SINCE])
 
     def aim(self, number: int) -> None:
         """Name the attempt that the next interrupt is for."""
         self._page.cells[TARGET] = number
+
+    def evidence(self) -> Evidence:
+        """What the worker has left that was not asked for before."""
+        return Evidence(trace=self._page.trace())
 
     def close(self) -> None:
         self._page.close()

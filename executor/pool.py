@@ -15,35 +15,41 @@ import logging
 import math
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self, assert_never
+from typing import Final, Self, Unpack, assert_never
 
 import zmq
 
+from executor.actions import (
+    Action,
+    Assign,
+    DrainWorker,
+    DumpStacks,
+    Interrupt,
+    KillWorker,
+    ReportCancelled,
+    ReportLost,
+    SendCancel,
+    SpawnWorker,
+    TerminateWorker,
+)
 from executor.errors import PoolBroken, PoolClosed
 from executor.host import Broken, Invocation, Reports
 from executor.inbox import Inbox
 from executor.ladder import NOTHING, Stepping
+from executor.limits import LimitOptions, Limits
 from executor.orders import Exited, NotStarted, Started, ZygoteReport
 from executor.ownership import Ownership
-from executor.peer import Peer, read_hello
-from executor.pool_machine import (
-    Action,
-    Assign,
-    DrainWorker,
-    Interrupt,
-    KillWorker,
-    PoolMachine,
-    ReportCancelled,
-    ReportLost,
-    SpawnWorker,
-    TerminateWorker,
-    WorkerState,
-)
+from executor.peer import Peer
+from executor.pool_machine import PoolMachine
+from executor.reception import Reception
 from executor.resources import Resources, Source, pollable
 from executor.sizing import checked_size, usable_cores
-from protocol.errors import ProtocolError
+from executor.vitals import vitals_of
+from executor.worker_states import WorkerState
+from protocol.client_messages import WorkerStatus
 from protocol.messages import (
     AttemptKey,
     Cancel,
@@ -52,9 +58,7 @@ from protocol.messages import (
     Produce,
     RunId,
     ThrowCancel,
-    Welcome,
 )
-from protocol.transport import Received
 from protocol.values import Value
 
 __all__ = ["Pool", "usable_cores"]
@@ -78,35 +82,46 @@ class Pool:
     environment, ``sys.path`` and warning filters; later changes do not reach them. A pool belongs to
     the thread and the process that made it.
 
-    A cancelled body that runs is interrupted at once. If it has not ended ``grace_s`` later its worker
-    is sent SIGTERM, and SIGKILL after as much again.
+    Args:
+        workers: how many processes.
+        grace_s: a body that was cancelled and runs is interrupted at once. If it has not ended so much
+            later its worker is sent SIGTERM, and SIGKILL after as much again.
+        timeout_s: how long a body may compute, where its node does not say; waiting for streams does
+            not count.
+        unresponsive_after_s: a worker that was stopped by a signal gets no work, and is killed then.
+        memory_soft_bytes: a worker with a larger resident size is replaced once its bodies have ended.
+        memory_hard_bytes: one with a larger resident size is killed, with the body that it runs.
+        max_runs_per_worker: after so many bodies a worker is replaced.
 
     Raises:
-        ValueError: the number of workers is not a positive one.
+        TypeError, ValueError: the number of workers is not a positive one, or a limit makes no sense.
         OSError: the system refuses processes, files or descriptors.
         RuntimeError: this system is not Linux; or, later, the pool is used by another thread or after a
             fork.
     """
 
-    def __init__(self, workers: int | None = None, *, grace_s: float = 5.0) -> None:
+    def __init__(self, workers: int | None = None, **limits: Unpack[LimitOptions]) -> None:
         self.workers = checked_size(workers)
         self._owner = Ownership()
-        self._machine = PoolMachine(self.workers, grace_s=grace_s, look=self._look)
+        self._machine = PoolMachine(self.workers, Limits(**limits), look=self._look)
         self._inbox = Inbox(self._machine, self._do)
         # Given back also if the pool is merely forgotten, and at the interpreter's exit.
         self._resources = Resources(self.workers, max(1, usable_cores() // self.workers))
         self._release = weakref.finalize(self, self._resources.release)
         self._listener = self._resources.listener
         self._peers = self._resources.peers
-        self._greeted: dict[bytes, Peer] = {}  # by ZeroMQ's name of the connection
+        self._reception = Reception(self._resources, self._machine, self._inbox, self._do, self._write)
         self._dying: dict[int, float] = {}  # worker -> until when its exit status may come
         self._held: dict[AttemptKey, list[Callable[[], None]]] = {}  # verbs about attempts in line
         self._doomed: list[Action] = []  # reports of losses that no verb may make
         self._written: dict[int, Peer] = {}
         self._retry_at = math.inf
-        self.strangers = 0
-        """Counts connections that did not prove to be a worker of ours."""
         self._do(self._machine.start(monotonic()))
+
+    @property
+    def strangers(self) -> int:
+        """Counts connections that did not prove to be a worker of ours."""
+        return self._reception.strangers
 
     @property
     def failure(self) -> PoolBroken | None:
@@ -179,6 +194,21 @@ class Pool:
                 if key.run == run:
                     self.cancel(key)
             self.flush()
+
+    # -- looking ------------------------------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> str:
+        """Where its workers connect."""
+        return self._resources.endpoint
+
+    def is_in_line(self, key: AttemptKey) -> bool:
+        """Whether an attempt waits for a worker."""
+        return self._machine.is_in_line(key)
+
+    def statuses(self) -> list[WorkerStatus]:
+        """Its workers, and how busy each is."""
+        return self._machine.statuses()
 
     # -- verbs of Host ------------------------------------------------------------------------------
 
@@ -258,7 +288,7 @@ class Pool:
     def on_readable(self, source: Source, now: float) -> None:
         """Take what has come on one of the ``sockets``. Early and repeated calls do no harm."""
         if source is self._listener.socket:
-            self._listen(ENVELOPES_PER_PASS)
+            self._reception.listen(ENVELOPES_PER_PASS)
         elif self._resources.hears_zygote_on(source):
             self._hear_zygote(now)
         elif source in self._resources.pidfds:
@@ -275,6 +305,10 @@ class Pool:
         doomed, self._doomed = self._doomed, []
         self._do(doomed)
         self._do(self._machine.expire(now))
+        for worker, pid in self._machine.to_examine(now):
+            vitals = vitals_of(pid)
+            if vitals is not None:
+                self._do(self._machine.examined(worker, vitals, now))
         for worker, deadline in list(self._dying.items()):
             if deadline <= now:
                 self._exited(worker, None, now)
@@ -309,41 +343,6 @@ class Pool:
         self.on_deadline(monotonic())
         self.flush()
 
-    # -- what workers say -----------------------------------------------------------------------------
-
-    def _listen(self, limit: float = math.inf) -> None:
-        taken = 0
-        while taken < limit and (received := self._listener.receive()) is not None:
-            taken += 1
-            peer = self._greeted.get(received.identity)
-            if peer is None:
-                self._greet(received)
-            else:
-                self._take(peer, received)
-
-    def _greet(self, received: Received) -> None:
-        """Take the first envelope of a connection: a Hello that proves whom we have started."""
-        hello = read_hello(received.parts)
-        peer = None if hello is None else self._peers.get(hello.worker)
-        if hello is None or peer is None or not peer.proves(hello, received.pid):
-            self.strangers += 1
-            self._do(self._machine.kill(self._machine.worker_of(received.pid)))
-            return
-        peer.identity = received.identity
-        self._greeted[received.identity] = peer
-        peer.session.read(received.parts)
-        self._write(peer.worker, Welcome())
-        self._do(self._machine.greeted(peer.worker))
-
-    def _take(self, peer: Peer, received: Received) -> None:
-        try:
-            envelope = peer.session.read(received.parts)
-            if envelope is not None:
-                self._inbox.take(peer.worker, envelope)
-        except ProtocolError as error:
-            log.error("worker %d (pid %d) is given up: %s", peer.worker, received.pid, error)  # noqa: TRY400
-            self._do(self._machine.kill(peer.worker))
-
     # -- what becomes of workers ----------------------------------------------------------------------
 
     def _hear_zygote(self, now: float) -> None:
@@ -371,7 +370,7 @@ class Pool:
                 self._exited(worker, None, now)
             case Exited(worker, pid, status, peak_kib):
                 log.debug("worker %d (pid %d): status %d, peak %d KiB", worker, pid, status, peak_kib)
-                self._exited(worker, status, now)
+                self._exited(worker, status, now, peak_kib * 1024)
             case _:
                 assert_never(report)
 
@@ -380,16 +379,17 @@ class Pool:
         if worker in self._peers:
             self._dying[worker] = now + STATUS_S  # the zygote will say how it came
 
-    def _exited(self, worker: int, status: int | None, now: float) -> None:
+    def _exited(self, worker: int, status: int | None, now: float, peak_bytes: int = 0) -> None:
         self._dying.pop(worker, None)
         if worker in self._peers:
-            self._listen()  # what it said before counts
-            current = self._peers[worker].current
+            self._reception.listen()  # what it said before counts
+            peer = self._peers[worker]
+            current, evidence = peer.current, replace(peer.evidence(), peak_bytes=peak_bytes)
             self._bury(worker)
-            self._do(self._machine.exited(worker, status, current, now))
+            self._do(self._machine.exited(worker, status, current, now, evidence))
 
     def _zygote_ended(self, now: float) -> None:
-        self._listen()
+        self._reception.listen()
         for worker in list(self._peers):
             self._bury(worker)
         self._dying.clear()
@@ -407,9 +407,7 @@ class Pool:
 
     def _bury(self, worker: int) -> None:
         self._written.pop(worker, None)
-        peer = self._resources.bury(worker)
-        if peer.identity is not None:
-            del self._greeted[peer.identity]
+        self._reception.forget(self._resources.bury(worker))
 
     # -- actions --------------------------------------------------------------------------------------
 
@@ -420,12 +418,17 @@ class Pool:
                     self._assign(worker, invocation)
                 case SpawnWorker(worker):
                     self._spawn(worker)
-                case Interrupt() | TerminateWorker() | KillWorker():
+                case Interrupt() | DumpStacks() | TerminateWorker() | KillWorker():
                     self._resources.send_signal(action)
+                case SendCancel(worker, key):
+                    self._write(worker, Cancel(key))
                 case DrainWorker(worker):
                     self._write(worker, Drain())
                 case ReportLost(key, loss):
                     self._held.pop(key, None)
+                    peer = self._peers.get(loss.worker)
+                    if peer is not None:  # the worker lives on
+                        loss = replace(loss, evidence=peer.evidence())
                     self._inbox.reports_of(key.run).lost(key, loss)
                 case ReportCancelled(key):
                     self._held.pop(key, None)

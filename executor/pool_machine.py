@@ -18,45 +18,32 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import Final
 
 from executor.actions import (
     Action,
     Assign,
     DrainWorker,
+    DumpStacks,
     Interrupt,
     KillWorker,
     ReportCancelled,
     ReportLost,
+    SendCancel,
     SpawnWorker,
     TerminateWorker,
 )
 from executor.errors import PoolBroken
-from executor.host import Invocation, WorkerLoss
+from executor.host import NO_EVIDENCE, Evidence, Invocation, LossReason, WorkerLoss
 from executor.ladder import NOTHING, Ladder, Look, Rung, Stepping
 from executor.lease import Lease
+from executor.limits import Limits
+from executor.losses import report_end
 from executor.placement import Durations, Load, choose
-from executor.worker_states import TRANSITIONS, WorkerEvent, WorkerState
+from executor.watching import EXAMINE_S, Overrun, TimeWatch, Vitals, overrun_of
+from executor.worker_states import WorkerEvent, WorkerRecord, WorkerState
+from protocol.client_messages import WorkerStatus
 from protocol.messages import AttemptKey, NodeId, RunId
-
-__all__ = [
-    "FAILED_STARTS_LIMIT",
-    "START_S",
-    "TRANSITIONS",
-    "Action",
-    "Assign",
-    "DrainWorker",
-    "Interrupt",
-    "KillWorker",
-    "PoolMachine",
-    "ReportCancelled",
-    "ReportLost",
-    "SpawnWorker",
-    "TerminateWorker",
-    "WorkerEvent",
-    "WorkerState",
-]
 
 FAILED_STARTS_LIMIT: Final = 3
 START_S: Final = 60.0
@@ -67,17 +54,7 @@ _S = WorkerState
 _E = WorkerEvent
 
 
-@dataclass(slots=True)
-class _Worker:
-    id: int
-    start_deadline: float
-    kill_deadline: float = math.inf  # of one that was terminated
-    pid: int = 0
-    state: WorkerState = WorkerState.STARTING
-    was_ready: bool = False
-    invoked: int = 0
-    leases: dict[AttemptKey, Lease] = field(default_factory=dict)
-    load: Load = field(default_factory=Load)
+_NO_LIMITS: Final = Limits()
 
 
 def _sees_nothing(_: int) -> Stepping:
@@ -87,25 +64,28 @@ def _sees_nothing(_: int) -> Stepping:
 class PoolMachine:
     """The state of one pool of ``size`` workers. Nothing here blocks, and no clock is read.
 
-    ``grace_s`` is how long each step of the ladder may take that makes a cancelled attempt end;
     ``look`` gives what a worker's page says.
     """
 
-    def __init__(self, size: int, *, grace_s: float = 5.0, look: Look = _sees_nothing) -> None:
-        self.grace_s = grace_s
+    def __init__(self, size: int, limits: Limits = _NO_LIMITS, *, look: Look = _sees_nothing) -> None:
+        self.limits = limits
         self.failure: PoolBroken | None = None
         self.stopping = False
         self.dropped = 0
         """Counts reports about attempts that the reporting worker does not hold."""
         self._size = size
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, WorkerRecord] = {}
         self._spawned = 0
         self._failed_starts: list[int | None] = []
         self._leases: dict[AttemptKey, Lease] = {}
         self._line: OrderedDict[AttemptKey, Invocation] = OrderedDict()
         self._pins: dict[tuple[RunId, NodeId], int] = {}
-        self._ladder = Ladder(grace_s, look)
-        self._stop_deadline = math.inf
+        self._look = look
+        self._ladder = Ladder(limits.grace_s, look)
+        self._times = TimeWatch(look)
+        self._examine_at = 0.0
+        self._has_retiring = False
+        self._max_runs = limits.max_runs_per_worker or math.inf
         self._durations = Durations()
 
     # -- workers ----------------------------------------------------------------------------------
@@ -115,10 +95,10 @@ class PoolMachine:
         actions: list[Action] = []
         if self.stopping or self.failure is not None:
             return actions
-        alive = sum(worker.state is not _S.KILLED for worker in self._workers.values())
+        alive = sum(worker.state in (_S.STARTING, _S.READY) for worker in self._workers.values())
         for _ in range(self._size - alive):
             self._spawned += 1
-            self._workers[self._spawned] = _Worker(self._spawned, now + START_S)
+            self._workers[self._spawned] = WorkerRecord(self._spawned, now + START_S)
             actions.append(SpawnWorker(self._spawned))
         return actions
 
@@ -130,6 +110,13 @@ class PoolMachine:
         """How busy a live worker is, as placement sees it."""
         return self._workers[worker].load
 
+    def statuses(self) -> list[WorkerStatus]:
+        """All workers, for people to see."""
+        return [
+            WorkerStatus(each.id, each.pid, each.state.value, 0, each.load.active, each.load.suspended)
+            for each in self._workers.values()
+        ]
+
     def started(self, worker: int, pid: int) -> None:
         """The worker's process exists."""
         if worker in self._workers:
@@ -138,7 +125,7 @@ class PoolMachine:
     def greeted(self, worker: int) -> list[Action]:
         """A worker has said Hello and proved who it is."""
         known = self._workers[worker]
-        self._move(known, _E.HELLO)
+        known.move(_E.HELLO, known.deadline if known.state is _S.KILLED else math.inf)
         if known.state is not _S.READY:
             return []
         known.was_ready = True
@@ -152,10 +139,9 @@ class PoolMachine:
     def kill(self, worker: int | None) -> list[Action]:
         """Give a worker up: it broke the protocol, or does not answer."""
         known = None if worker is None else self._workers.get(worker)
-        if known is None or (known.state is _S.KILLED and known.kill_deadline == math.inf):
+        if known is None or (known.state is _S.KILLED and known.deadline == math.inf):
             return []
-        self._move(known, _E.KILL)
-        known.kill_deadline = math.inf
+        known.move(_E.KILL)
         return [KillWorker(known.id)]
 
     def terminate(self, worker: int, now: float) -> list[Action]:
@@ -163,18 +149,28 @@ class PoolMachine:
         known = self._workers[worker]
         if known.state is _S.KILLED:
             return []
-        self._move(known, _E.KILL)
-        known.kill_deadline = now + self.grace_s
+        known.move(_E.KILL, now + self.limits.grace_s)
         return [TerminateWorker(known.id)]
 
-    def exited(self, worker: int, status: int | None, current: int, now: float) -> list[Action]:
+    def exited(
+        self,
+        worker: int,
+        status: int | None,
+        current: int,
+        now: float,
+        evidence: Evidence = NO_EVIDENCE,
+    ) -> list[Action]:
         """A worker's process has ended, or none was made; ``current``: what its page says it stepped."""
         known = self._workers.pop(worker, None)
         if known is None:
             return []
         by_us = known.state is _S.KILLED
-        self._move(known, _E.EXIT)
-        actions = self._end_leases(known, None if by_us else status, current)
+        known.move(_E.EXIT)
+        reason = LossReason.ENDED if by_us else LossReason.DIED
+        end = WorkerLoss(
+            worker, known.pid, None if by_us else status, charged=False, reason=reason, evidence=evidence
+        )
+        actions = self._end_leases(known, end, 0 if by_us else current)
         if not known.was_ready:
             self._failed_starts.append(status)
         return [*actions, *self._replace(now)]
@@ -185,8 +181,9 @@ class PoolMachine:
         started = any(worker.was_ready for worker in self._workers.values())
         for worker in list(self._workers.values()):
             del self._workers[worker.id]
-            self._move(worker, _E.EXIT)
-            actions += self._end_leases(worker, None, 0)
+            worker.move(_E.EXIT)
+            end = WorkerLoss(worker.id, worker.pid, None, charged=False, reason=LossReason.ZYGOTE)
+            actions += self._end_leases(worker, end, current=0)
         if not started:
             self._failed_starts.append(status)
         return [*actions, *self._replace(now)]
@@ -194,13 +191,13 @@ class PoolMachine:
     def stop(self, now: float) -> list[Action]:
         """Let workers finish; what waits is given up. Those still there after the grace are killed."""
         self.stopping = True
-        self._stop_deadline = now + self.grace_s
         actions: list[Action] = [ReportCancelled(key) for key in self._line]
         self._line.clear()
         for worker in self._workers.values():
-            if worker.state is _S.READY:
-                self._move(worker, _E.DRAIN)
-                actions.append(DrainWorker(worker.id))
+            if worker.state in (_S.READY, _S.RETIRING):
+                actions += self._drain(worker, now)
+            elif worker.state is _S.DRAINING:
+                worker.deadline = min(worker.deadline, now + self.limits.grace_s)
         return actions
 
     @property
@@ -217,13 +214,47 @@ class PoolMachine:
 
     def next_deadline(self) -> float:
         """When :meth:`expire` should be called; infinite if there is nothing to wait for."""
-        return min(self._ladder.next_deadline(), *map(self._deadline, self._workers.values()), math.inf)
+        if self._has_retiring:
+            return 0.0
+        earliest = min(self._ladder.next_deadline(), self._times.next_deadline())
+        for worker in self._workers.values():
+            earliest = min(earliest, worker.deadline)
+            if worker.needs_examination:
+                earliest = min(earliest, self._examine_at)
+        return earliest
 
     def expire(self, now: float) -> list[Action]:
         """Deal with attempts and workers that are late. Early and repeated calls change nothing."""
         actions = self._climb(now)
-        late = [worker.id for worker in self._workers.values() if self._deadline(worker) <= now]
+        for lease, overrun in self._times.overdue(self._workers.values(), now):
+            actions += self._give_up_overdue(lease, overrun, now)
+        if self._has_retiring:
+            actions += self._retire(now)
+        late = [worker.id for worker in self._workers.values() if worker.deadline <= now]
         return [*actions, *(action for worker_id in late for action in self.kill(worker_id))]
+
+    def to_examine(self, now: float) -> list[tuple[int, int]]:
+        """The busy workers, with their pids, if it is time to look after them."""
+        if now < self._examine_at:
+            return []
+        self._examine_at = now + EXAMINE_S
+        return [(each.id, each.pid) for each in self._workers.values() if each.needs_examination]
+
+    def examined(self, worker: int, vitals: Vitals, now: float) -> list[Action]:
+        """What was found at a busy worker."""
+        known = self._workers[worker]
+        if known.state not in (_S.READY, _S.RETIRING):
+            return []
+        overrun = overrun_of(known, vitals, self.limits, now)
+        if overrun is not None:
+            # What it runs is to blame for its memory, and for nothing else.
+            running = known.lease_numbered(self._look(worker).number)
+            for lease in known.leases.values():
+                if overrun.reason is LossReason.UNRESPONSIVE or lease is running:
+                    lease.overrun = lease.overrun or overrun
+            return self.kill(worker)
+        self._has_retiring |= known.is_worn
+        return self.assign_line()
 
     # -- work -------------------------------------------------------------------------------------
 
@@ -263,8 +294,9 @@ class PoolMachine:
         """Recall an attempt; interrupt it if it runs, and end its worker if nothing else helps."""
         lease = self._leases.get(key)
         if lease is not None and not lease.cancelled:
+            if not lease.is_ending:
+                self._ladder.begin(key, lease.worker, lease.number, now)
             lease.cancelled = True
-            self._ladder.begin(key, lease.worker, lease.number, now)
         return self.recall(key)
 
     def recall(self, key: AttemptKey) -> tuple[int | None, list[Action]]:
@@ -284,13 +316,21 @@ class PoolMachine:
     def ended(self, key: AttemptKey, seconds: float | None) -> list[Action]:
         """A leased attempt has ended after this much stepping (None: it was cancelled)."""
         lease = self._leases.pop(key)
-        lease.end()
-        del self._workers[lease.worker].leases[key]
-        if self._ladder:
-            self._ladder.forget(key)
+        self._forget(lease)
+        worker = self._workers[lease.worker]
+        del worker.leases[key]
+        if worker.state is _S.RETIRING and not worker.leases:
+            self._has_retiring = True
         if seconds is not None:
             self._durations.note(lease.code, seconds)
         return self.assign_line() if self._line else []
+
+    def given_up(self, key: AttemptKey) -> list[Action]:
+        """A leased attempt that was told to end has done so."""
+        lease = self._leases[key]
+        worker = self._workers[lease.worker]
+        end = WorkerLoss(worker.id, worker.pid, None, charged=False, reason=LossReason.ENDED)
+        return [report_end(lease, end, charged=False), *self.ended(key, None)]
 
     def assign_line(self) -> list[Action]:
         """Some worker may have room: send it what waits."""
@@ -324,39 +364,55 @@ class PoolMachine:
             # Nothing waits while a worker runs nothing, and nothing waits for ever.
             assert not self.stopping
             assert self.failure is None
-            assert all(worker.load.active for worker in self._ready())
+            assert all(worker.load.active for worker in self._workers.values() if worker.is_open)
 
     # -- private ----------------------------------------------------------------------------------
 
-    def _move(self, worker: _Worker, event: WorkerEvent) -> None:
-        worker.state = TRANSITIONS[worker.state, event]
+    def _drain(self, worker: WorkerRecord, now: float) -> list[Action]:
+        worker.move(_E.DRAIN, now + self.limits.grace_s)
+        return [DrainWorker(worker.id)]
 
-    def _deadline(self, worker: _Worker) -> float:
-        if worker.state is _S.STARTING:
-            return worker.start_deadline
-        return self._stop_deadline if worker.state is _S.DRAINING else worker.kill_deadline
+    def _retire(self, now: float) -> list[Action]:
+        """Replace the workers that are worn, each when nothing more can come for it."""
+        self._has_retiring = False
+        actions: list[Action] = []
+        pinned = set(self._pins.values())
+        for worker in self._workers.values():
+            if worker.id in pinned:
+                worker.is_worn = False  # it keeps a node's state: let it serve on until the run is over
+            elif worker.state is _S.READY and worker.is_worn:
+                worker.move(_E.RETIRE)
+            if worker.state is _S.RETIRING and not worker.leases:
+                actions += self._drain(worker, now)
+        return [*actions, *self.start(now), *self.assign_line()]
 
-    def _ready(self) -> list[_Worker]:
-        return [worker for worker in self._workers.values() if worker.state is _S.READY]
+    def _give_up_overdue(self, lease: Lease, overrun: Overrun, now: float) -> list[Action]:
+        lease.overrun = overrun
+        self._ladder.begin(lease.key, lease.worker, lease.number, now)
+        return [DumpStacks(lease.worker), SendCancel(lease.worker, lease.key), *self._climb(now)]
 
-    def _place(self, invocation: Invocation) -> _Worker | None:
+    def _place(self, invocation: Invocation) -> WorkerRecord | None:
         if invocation.pinned and (pinned := self._pinned_to(invocation)) is not None:
             return pinned
-        chosen = choose(
-            (worker.id, worker.load) for worker in self._workers.values() if worker.state is _S.READY
-        )
+        chosen = choose((worker.id, worker.load) for worker in self._workers.values() if worker.is_open)
         return None if chosen is None else self._workers[chosen]
 
-    def _pinned_to(self, invocation: Invocation) -> _Worker | None:
+    def _pinned_to(self, invocation: Invocation) -> WorkerRecord | None:
         worker = self._workers.get(self._pins.get((invocation.key.run, invocation.key.node), 0))
         return worker if worker is not None and worker.state is _S.READY else None
 
-    def _assign(self, worker: _Worker, invocation: Invocation) -> Assign:
+    def _assign(self, worker: WorkerRecord, invocation: Invocation) -> Assign:
         key = invocation.key
         worker.invoked += 1
         expected_s = self._durations.expected_s(invocation.code.digest)
         lease = Lease(worker.id, worker.invoked, invocation, worker.load, expected_s)
         self._leases[key] = worker.leases[key] = lease
+        if lease.timeout_s is None:
+            lease.timeout_s = self.limits.timeout_s
+        if lease.timeout_s is not None:
+            self._times.begin(lease.timeout_s)
+        if worker.invoked >= self._max_runs:
+            worker.is_worn = self._has_retiring = True
         if invocation.pinned:
             self._pins[key.run, key.node] = worker.id
         return Assign(worker.id, invocation)
@@ -371,21 +427,23 @@ class PoolMachine:
                 case Rung.TERMINATE:
                     actions += self.terminate(lease.worker, now)
                 case Rung.ABANDON:
-                    actions += [ReportCancelled(key), *self.ended(key, None)]
+                    actions += self.given_up(key)
         return actions
 
-    def _end_leases(self, worker: _Worker, status: int | None, current: int) -> list[Action]:
+    def _end_leases(self, worker: WorkerRecord, end: WorkerLoss, current: int) -> list[Action]:
         actions: list[Action] = []
         for key, lease in worker.leases.items():
             del self._leases[key]
-            self._ladder.forget(key)
-            if lease.cancelled:
-                actions.append(ReportCancelled(key))
-            else:
-                charged = lease.number == current
-                loss = WorkerLoss(worker.id, worker.pid, status, charged=charged)
-                actions.append(ReportLost(key, loss))
+            self._forget(lease)
+            actions.append(report_end(lease, end, charged=lease.number == current))
         return actions
+
+    def _forget(self, lease: Lease) -> None:
+        lease.end()
+        if self._ladder:
+            self._ladder.forget(lease.key)
+        if lease.timeout_s is not None:
+            self._times.end()
 
     def _replace(self, now: float) -> list[Action]:
         if len(self._failed_starts) < FAILED_STARTS_LIMIT:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import zmq
 
-from executor.actions import Interrupt, KillWorker, TerminateWorker
+from executor.actions import DumpStacks, Interrupt, KillWorker, TerminateWorker
 from executor.nursery import Nursery
 from executor.orders import current_setup
 from executor.page import create_page
@@ -26,7 +26,10 @@ Source: TypeAlias = Any
 
 log = logging.getLogger(__name__)
 
+Signal: TypeAlias = Interrupt | DumpStacks | TerminateWorker | KillWorker
+
 _SIGNALS: Final[dict[type, signal.Signals]] = {
+    DumpStacks: signal.SIGUSR2,
     Interrupt: signal.SIGUSR1,
     TerminateWorker: signal.SIGTERM,
     KillWorker: signal.SIGKILL,
@@ -63,6 +66,10 @@ class Resources:
             self._directory.remove()
             raise
 
+    @property
+    def endpoint(self) -> str:
+        return self._directory.endpoint
+
     def sources(self) -> list[Source]:
         channel = [] if self.nursery is None else [self.nursery.channel]
         return [self.listener.socket, *channel, *self.pidfds]
@@ -79,7 +86,7 @@ class Resources:
         finally:
             os.close(page)
 
-    def send_signal(self, action: Interrupt | TerminateWorker | KillWorker) -> None:
+    def send_signal(self, action: Signal) -> None:
         """Do so, unless the worker has no process yet or no more."""
         if isinstance(action, Interrupt):
             self.peers[action.worker].aim(action.number)

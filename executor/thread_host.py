@@ -16,7 +16,7 @@ from threading import Event, Thread
 from time import monotonic
 from typing import Any, Final
 
-from executor.actions import Action
+from executor.actions import Action, ReportCancelled
 from executor.host import Broken, Code, Invocation, Reports
 from executor.hub import BY_REFERENCE, PICKLED, Codec
 from executor.inbox import Inbox
@@ -53,7 +53,7 @@ class ThreadHost:
         """Whether there is no thread, or none any more that is waited for."""
         self._grace_s = grace_s
         self._held = _Held()
-        self._inbox = Inbox(self._held, _do_nothing)
+        self._inbox = Inbox(self._held, self._do)
         self._codes: dict[Digest, Code] = {}
         self._writer = _CodeKeeper(self._codes)
         self._link: Connection | None = None
@@ -101,6 +101,10 @@ class ThreadHost:
 
     def detach(self, run: RunId) -> None:
         self._inbox.reports.pop(run, None)
+
+    def is_in_line(self, key: AttemptKey) -> bool:  # noqa: ARG002 - as a pool's
+        """Nothing waits for a worker here."""
+        return False
 
     def sockets(self) -> list[Any]:
         """What to poll for reading."""
@@ -154,6 +158,11 @@ class ThreadHost:
             self._stop_by = monotonic() + self._grace_s
             if self._held.was_abandoned:
                 self._abandon()
+
+    def _do(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            assert isinstance(action, ReportCancelled), action
+            self._inbox.reports_of(action.key.run).cancelled(action.key)
 
     # -- the thread ---------------------------------------------------------------------------------
 
@@ -235,6 +244,9 @@ class _Held:
         del self._leases[key]
         return []
 
+    def given_up(self, key: AttemptKey) -> list[Action]:
+        return [ReportCancelled(key), *self.ended(key, None)]
+
     def assign_line(self) -> list[Action]:
         return []
 
@@ -247,6 +259,10 @@ class _Lease:
     def __init__(self) -> None:
         self.cancelled = False
 
+    @property
+    def is_ending(self) -> bool:
+        return self.cancelled
+
     def emits(self, _: int) -> bool:
         return False
 
@@ -255,7 +271,3 @@ class _Lease:
 
     def answers_cancel(self, _: int) -> bool:
         return False
-
-
-def _do_nothing(_: Sequence[Action]) -> None:
-    pass

@@ -13,6 +13,7 @@ import atexit
 import faulthandler
 import os
 import platform
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,7 +28,7 @@ from executor.body_task import BodyTask, Resume
 from executor.host import Broken, Code, Invocation, Start
 from executor.hub import PICKLED, Codec, Hub
 from executor.interrupting import listen
-from executor.page import CURRENT, Page
+from executor.page import CURRENT, SINCE, Page
 from executor.reporter import Reporter
 from protocol.delivery import Epoch
 from protocol.framing import Envelope, Session, worker_session
@@ -83,7 +84,7 @@ def run(birth: Birth, endpoint: str) -> NoReturn:
     """Be the worker, from just after the fork to the end of the process."""
     _prepare_process()
     page = Page(birth.page)
-    os.close(birth.page)
+    _trace_faults(birth.page)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     connection = Connection(context, endpoint)
     hello = Hello(PROTOCOL_VERSION, platform.python_version(), birth.worker, os.getpid(), birth.token)
@@ -107,8 +108,12 @@ def _prepare_process() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # None where the descriptor is closed
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a text file here
-    with suppress(AttributeError, ValueError, OSError):
-        faulthandler.enable()
+
+
+def _trace_faults(page: int) -> None:
+    """Write our stacks behind the page, at a fault and whenever SIGUSR2 asks for them (FAULTS F6)."""
+    faulthandler.enable(page)
+    faulthandler.register(signal.SIGUSR2, page)
 
 
 class Worker:
@@ -125,7 +130,7 @@ class Worker:
     ) -> None:
         """``page`` is that of a process; ``codes`` is what this one need not be told of."""
         self._connection = connection
-        self._cells = None if page is None else page.cells
+        self._page = page
         self._session = session
         self._draining = False
         self._flushed = 0.0
@@ -190,7 +195,8 @@ class Worker:
         self._receive(wait=False)  # last: the socket tells nobody of what it saw while it sent
         if self._draining:
             self._asyncio.stop()
-        return self._hub.is_ready
+        # What came may have been answered already, as the cancel of a body that rests is.
+        return self._hub.is_ready or self._session.has_output
 
     def _open_task(self, resume: Resume) -> BodyTask:
         # Of all that a worker may need this takes longest to import, and only async bodies need it.
@@ -205,9 +211,13 @@ class Worker:
         del self._numbers[key]
 
     def _mark(self, key: AttemptKey | None) -> None:
-        if self._cells is not None:
-            # A task that a body spawned may outlive the attempt for a moment.
-            self._cells[CURRENT] = 0 if key is None else self._numbers.get(key, 0)
+        page = self._page
+        if page is None:
+            return
+        if key is not None:
+            page.times[SINCE] = perf_counter() - self._hub.seconds_of(key)
+        # A task that a body spawned may outlive the attempt for a moment.
+        page.cells[CURRENT] = 0 if key is None else self._numbers.get(key, 0)
 
     def _on_take(self, was_last: bool) -> None:
         """A body took a chunk and may now compute for long: let its producer hear of it in time."""

@@ -1,15 +1,22 @@
-"""The states of a worker process, as its pool sees it."""
+"""A worker process as its pool sees it, and the states it may be in."""
 
 from __future__ import annotations
 
 import enum
+import math
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
+
+from executor.lease import Lease
+from executor.placement import Load
+from protocol.messages import AttemptKey
 
 
 class WorkerState(enum.Enum):
     STARTING = "starting"
     READY = "ready"
+    RETIRING = "retiring"  # it gets nothing new, and is drained when it has nothing left
     DRAINING = "draining"
     KILLED = "killed"
     EXITED = "exited"
@@ -17,6 +24,7 @@ class WorkerState(enum.Enum):
 
 class WorkerEvent(enum.Enum):
     HELLO = "hello"
+    RETIRE = "retire"
     DRAIN = "drain"
     KILL = "kill"
     EXIT = "exit"
@@ -31,9 +39,13 @@ TRANSITIONS: Final = MappingProxyType(
         (_S.STARTING, _E.HELLO): _S.READY,
         (_S.STARTING, _E.KILL): _S.KILLED,
         (_S.STARTING, _E.EXIT): _S.EXITED,
+        (_S.READY, _E.RETIRE): _S.RETIRING,
         (_S.READY, _E.DRAIN): _S.DRAINING,
         (_S.READY, _E.KILL): _S.KILLED,
         (_S.READY, _E.EXIT): _S.EXITED,
+        (_S.RETIRING, _E.DRAIN): _S.DRAINING,
+        (_S.RETIRING, _E.KILL): _S.KILLED,
+        (_S.RETIRING, _E.EXIT): _S.EXITED,
         (_S.DRAINING, _E.KILL): _S.KILLED,
         (_S.DRAINING, _E.EXIT): _S.EXITED,
         # It said Hello before the signal came.
@@ -42,3 +54,39 @@ TRANSITIONS: Final = MappingProxyType(
         (_S.KILLED, _E.EXIT): _S.EXITED,
     }
 )
+
+
+@dataclass(slots=True)
+class WorkerRecord:
+    """One worker. ``deadline``: by when it must have left the state that it is in."""
+
+    id: int
+    deadline: float
+    pid: int = 0
+    state: WorkerState = WorkerState.STARTING
+    was_ready: bool = False
+    invoked: int = 0
+    is_worn: bool = False  # to be replaced when it has nothing to do
+    stopped_since: float = math.inf  # by a signal
+    leases: dict[AttemptKey, Lease] = field(default_factory=dict)
+    load: Load = field(default_factory=Load)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be given work."""
+        return self.state is _S.READY and not self.is_worn and self.stopped_since == math.inf
+
+    @property
+    def needs_examination(self) -> bool:
+        """Whether it does something, or cannot because it is stopped."""
+        return self.load.active > 0 or self.stopped_since < math.inf
+
+    def move(self, event: WorkerEvent, deadline: float = math.inf) -> None:
+        self.state = TRANSITIONS[self.state, event]
+        self.deadline = deadline
+
+    def lease_numbered(self, number: int) -> Lease | None:
+        """The lease of the attempt that has this number in the page."""
+        if number == 0:
+            return None
+        return next((lease for lease in self.leases.values() if lease.number == number), None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from executor.body import NO_VALUE, SKIP, Stream, StreamCancelled, UpstreamFailed
-    from executor.errors import PoolBroken, WorkerCrashed
+    from executor.errors import MemoryLimitExceeded, NodeTimeoutError, PoolBroken, WorkerCrashed
     from executor.pool import Pool
     from orchestrator.errors import (
         FlowDefinitionError,
@@ -41,30 +41,48 @@ if TYPE_CHECKING:
         TerminateLimitReached,
         ValueReleased,
     )
+    from orchestrator.service.client import CoordinatorClient, FlowHandle, connect
+    from orchestrator.service.errors import (
+        CoordinatorFailed,
+        CoordinatorLost,
+        FlowCancelled,
+        NotOnWorkers,
+        RequestRejected,
+        VersionMismatch,
+    )
 
 __all__ = [
     "NO_VALUE",
     "SKIP",
     "AccumulationError",
+    "CoordinatorClient",
+    "CoordinatorFailed",
+    "CoordinatorLost",
     "Flow",
+    "FlowCancelled",
     "FlowDeadlockError",
     "FlowDefinitionError",
     "FlowError",
+    "FlowHandle",
     "FlowInstrument",
     "FlowTimeoutError",
     "GroupTemplate",
     "GroupView",
     "InvalidFlowError",
+    "MemoryLimitExceeded",
     "MissingDefaultError",
     "NodeError",
     "NodeReport",
     "NodeSharingWarning",
     "NodeTemplate",
+    "NodeTimeoutError",
+    "NotOnWorkers",
     "NotSerializableError",
     "Pool",
     "PoolBroken",
     "RemoteError",
     "RemoteTraceback",
+    "RequestRejected",
     "RunReport",
     "SharedPrimitiveError",
     "StateNotAvailable",
@@ -74,14 +92,16 @@ __all__ = [
     "TerminateLimitReached",
     "UpstreamFailed",
     "ValueReleased",
+    "VersionMismatch",
     "WorkerCrashed",
+    "connect",
     "node",
     "parameter",
 ]
 
 _HOMES: Final = {
     "executor.body": ("NO_VALUE", "SKIP", "Stream", "StreamCancelled", "UpstreamFailed"),
-    "executor.errors": ("PoolBroken", "WorkerCrashed"),
+    "executor.errors": ("MemoryLimitExceeded", "NodeTimeoutError", "PoolBroken", "WorkerCrashed"),
     "executor.pool": ("Pool",),
     "orchestrator.errors": (
         "FlowDefinitionError",
@@ -110,6 +130,15 @@ _HOMES: Final = {
         "RemoteTraceback",
         "TerminateLimitReached",
         "ValueReleased",
+    ),
+    "orchestrator.service.client": ("CoordinatorClient", "FlowHandle", "connect"),
+    "orchestrator.service.errors": (
+        "CoordinatorFailed",
+        "CoordinatorLost",
+        "FlowCancelled",
+        "NotOnWorkers",
+        "RequestRejected",
+        "VersionMismatch",
     ),
 }
 _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}

@@ -64,6 +64,8 @@ class Coordinator:
         self._router = Router(job.spec, hosts, dumps)
         self.machine = FlowMachine(job, self.number, self._router)
         self._hub.attach(self.machine)
+        if pump is not None:
+            self.machine.is_in_line = pump.pool.is_in_line
 
     async def run(self) -> FlowMachine:
         """Run to the end, however it ends; the machine's ``outcome`` says how.

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 
 from executor.host import Host, Reports
 from orchestrator.event_loop import TaskCancelled, TaskHandle, current_event_loop, readable, sleep
-from protocol.messages import RunId
+from protocol.messages import AttemptKey, RunId
 
 _Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
@@ -25,6 +25,8 @@ class ProcessHost(Host, Protocol):
     def attach(self, run: RunId, reports: Reports) -> None: ...
 
     def detach(self, run: RunId) -> None: ...
+
+    def is_in_line(self, key: AttemptKey) -> bool: ...
 
     def sockets(self) -> list[Any]: ...
 

@@ -27,6 +27,7 @@ from orchestrator.runtime.outcome import Done, LimitReached
 from orchestrator.runtime.raising import exception_for
 from orchestrator.runtime.results import RunResults
 from orchestrator.spec import FlowSpec, Locals, ParameterSpec
+from orchestrator.spill import DiskSpill
 from protocol.serialization import SerializationError, dumps
 from protocol.values import Local, Value
 
@@ -55,7 +56,7 @@ def run_flow(flow: Flow, **options: Unpack[RunOptions]) -> RunReport:
     ended = _execute(flow, **options)
     if not isinstance(ended.machine.outcome, LimitReached):
         _raise_failure(ended)
-    return _report(ended)
+    return report_of(ended.machine, ended.workers, ended.seconds)
 
 
 def run_flow_until_complete(flow: Flow, **options: Unpack[RunOptions]) -> None:
@@ -86,7 +87,8 @@ def _execute(
     workers = _workers(workers, pool)
     spec, local = compile_flow(flow, workers=workers, encode_code=encode_code, encode_value=dumps)
     limits = stop_limits(flow, stop_at_node_generation)
-    values = _parameter_values(spec, local, dict(parameters or {}))
+    values = parameter_values(spec, local, dict(parameters or {}))
+    spill = DiskSpill()
     instrument = current_instrument()
     watcher = None if instrument is None else Instrumented(instrument, flow, spec)
     job = Job(
@@ -95,13 +97,15 @@ def _execute(
         values,
         limits.nodes,
         limits.constants,
-        timeout_s,
-        terminate_on_node_error,
-        watcher,
-        observe,
-        states_of(flow),
+        timeout_s=timeout_s,
+        terminate_on_node_error=terminate_on_node_error,
+        watcher=watcher,
+        spill=spill,
+        observe=observe,
+        states=states_of(flow),
     )
     with ExitStack() as stack:
+        stack.callback(spill.close)
         stack.enter_context(in_use(job.states, spec))
         if watcher is not None:
             stack.callback(watcher.ends)
@@ -147,7 +151,12 @@ def _needs_pool(spec: FlowSpec) -> bool:
     return any(node.placement == "process" for node in spec.nodes)
 
 
-def _parameter_values(spec: FlowSpec, local: Locals, given: dict[str, object]) -> dict[str, Value]:
+def parameter_values(spec: FlowSpec, local: Locals, given: dict[str, object]) -> dict[str, Value]:
+    """The values of a flow's parameters, encoded if any node runs in a worker.
+
+    Raises:
+        ParameterError: one is missing, unknown, or does not pickle.
+    """
     known = {parameter.name: parameter for parameter in spec.parameters}
     for name in given:
         if name not in known:
@@ -183,13 +192,13 @@ def _parameter_value(
         raise ParameterError(f"the value given for parameter {name!r}: {error}") from error
 
 
-def _report(ended: _Ended) -> RunReport:
-    machine = ended.machine
+def report_of(machine: FlowMachine, workers: int, seconds: float) -> RunReport:
+    """What a run that has ended did."""
     edges = machine.edges
     return RunReport(
         status="limit" if isinstance(machine.outcome, LimitReached) else "done",
-        seconds=ended.seconds,
-        workers=ended.workers,
+        seconds=seconds,
+        workers=workers,
         nodes={
             node.name: NodeReport(node.runs, node.chunks, node.seconds, node.bytes, node.skipped)
             for node in machine.nodes

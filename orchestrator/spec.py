@@ -74,7 +74,8 @@ class NodeSpec(Struct, frozen=True):
     many are read. ``place``: where it was written, ``file:line``. ``hidden``: made by the builder,
     not by the user. ``keep``: its final value stays readable whatever its size. ``pinned``: it keeps
     state between its runs, so all of them go to one worker. ``checkpointed``: the state after each run
-    is committed with the run's result; else it is only in the worker.
+    is committed with the run's result; else it is only in the worker. ``timeout_s``: how long one run
+    may compute.
     """
 
     name: str
@@ -91,6 +92,7 @@ class NodeSpec(Struct, frozen=True):
     checkpointed: bool = False
     hidden: bool = False
     keep: bool = False
+    timeout_s: float | None = None
     ahead: int = 0
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import msgspec
 from msgspec import Struct, msgpack
 
+from protocol.client_messages import FromClient, ToClient
 from protocol.delivery import Delivery, Epoch, Resending
 from protocol.errors import ProtocolError
 from protocol.messages import FrameSpan, FromCoordinator, FromWorker, WireValue
@@ -231,6 +232,16 @@ def first_message(parts: Parts) -> tuple[Epoch, FromWorker] | None:
     return Epoch(header.epoch), header.messages[0]
 
 
+def service_session() -> Session[ToClient, FromClient]:
+    """A service's side of a session with one client."""
+    return Session(_from_client, Delivery(NO_EPOCH))
+
+
+def client_session() -> Session[FromClient, ToClient]:
+    """A client's side of its session with a service."""
+    return Session(_to_client, Delivery(NO_EPOCH))
+
+
 class _Header(Struct, Generic[In], array_like=True, forbid_unknown_fields=True, gc=False):
     epoch: int
     number: int
@@ -259,6 +270,8 @@ def _decode(decoder: msgpack.Decoder[_Header[In]], parts: Parts) -> _Header[In]:
 _encoder: Final = msgpack.Encoder()
 _from_worker: Final[msgpack.Decoder[Any]] = msgpack.Decoder(_Header[FromWorker])
 _from_coordinator: Final[msgpack.Decoder[Any]] = msgpack.Decoder(_Header[FromCoordinator])
+_from_client: Final[msgpack.Decoder[Any]] = msgpack.Decoder(_Header[FromClient])
+_to_client: Final[msgpack.Decoder[Any]] = msgpack.Decoder(_Header[ToClient])
 
 # The header up to its messages, in msgpack: [uint64, uint64, uint64, [...
 _PREFIX: Final = struct.Struct(">BBQBQBQBI")

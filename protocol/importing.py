@@ -8,8 +8,11 @@ to be pickled whole.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Final
 
@@ -40,8 +43,10 @@ def worker_can_import(module_name: str) -> bool:
     """
     if module_name in _by_value:
         return False
-    if _answers.path != sys.path:
+    elsewhere = _elsewhere.get()
+    if _answers.path != sys.path or _answers.elsewhere is not elsewhere:
         _answers.path = list(sys.path)
+        _answers.elsewhere = elsewhere
         _answers.importable.clear()
     known = _answers.importable.get(module_name)
     if known is None:
@@ -49,9 +54,35 @@ def worker_can_import(module_name: str) -> bool:
     return known
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Where workers that this process did not start look for modules: environment and ``sys.path``."""
+
+    prefix: str
+    sys_path: tuple[str, ...]
+
+
+@contextmanager
+def for_workers(elsewhere: Elsewhere) -> Iterator[None]:
+    """Inside, "workers" means those of another process, in this thread and context.
+
+    What they would find under a name must be the very file that was loaded here.
+    """
+    token = _elsewhere.set(elsewhere)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
+
+
+_elsewhere: Final[ContextVar[Elsewhere | None]] = ContextVar("elsewhere", default=None)
+_OURS: Final = ("protocol", "executor", "orchestrator")  # executor.bootstrap pins them in every worker
+
+
 class _Answers:
     def __init__(self) -> None:
         self.path: list[str] = []
+        self.elsewhere: Elsewhere | None = None
         self.importable: dict[str, bool] = {}
 
 
@@ -61,7 +92,9 @@ _answers: Final = _Answers()
 def _is_findable(module_name: str) -> bool:
     parent, _, _ = module_name.rpartition(".")
     if not parent:
-        return _find_spec(module_name, None) is not None
+        found = _find_spec(module_name, None)
+        elsewhere = _elsewhere.get()
+        return found is not None and (elsewhere is None or _is_same(module_name, found, elsewhere))
     if not worker_can_import(parent):
         return False
     path = _submodule_path(parent)
@@ -70,6 +103,17 @@ def _is_findable(module_name: str) -> bool:
     # Extension modules and some packages make submodules while they are imported themselves.
     loaded = sys.modules.get(module_name)
     return loaded is not None and getattr(loaded, "__file__", None) is None
+
+
+def _is_same(name: str, here: ModuleSpec, elsewhere: Elsewhere) -> bool:
+    if name in _OURS or here.origin in ("built-in", "frozen"):
+        return True
+    there = PathFinder.find_spec(name, elsewhere.sys_path)
+    if there is not None:
+        places = (here.origin, *(here.submodule_search_locations or ()))
+        return places == (there.origin, *(there.submodule_search_locations or ()))
+    # Found by a finder that the environment installs, as for packages in development.
+    return PathFinder.find_spec(name, sys.path) is None and elsewhere.prefix == sys.prefix
 
 
 def _submodule_path(package: str) -> Sequence[str] | None:

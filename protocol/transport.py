@@ -7,12 +7,14 @@ for the user behind each message. The coordinator has one :class:`Listener`, eac
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import stat
 import tempfile
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -62,20 +64,10 @@ class SessionDirectory:
             PermissionError: someone else could get in.
             OSError: it is not there, or its path is too long for a socket.
         """
-        found = os.lstat(path)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            raise PermissionError(
-                f"{path} must be a directory (no link) of user {os.geteuid()} with mode 0700; "
-                f"it has mode {stat.filemode(found.st_mode)} and belongs to user {found.st_uid}"
-            )
+        require_private(path)
         self.path = path
         self.socket = path / "coordinator"
-        length = len(os.fsencode(self.socket))
-        if length > zmq.IPC_PATH_MAX_LEN:
-            raise OSError(
-                f"the socket path {self.socket} has {length} bytes, and {zmq.IPC_PATH_MAX_LEN} are "
-                "possible; set XDG_RUNTIME_DIR or TMPDIR to a directory with a shorter path"
-            )
+        require_short(self.socket)
 
     @classmethod
     def create(cls) -> SessionDirectory:
@@ -96,6 +88,35 @@ class SessionDirectory:
     def remove(self) -> None:
         """Delete it and what is in it; repeating it changes nothing."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def require_private(path: Path) -> None:
+    """See to it that nobody else can enter a directory.
+
+    Raises:
+        PermissionError: someone else could get in.
+        OSError: it is not there.
+    """
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise PermissionError(
+            f"{path} must be a directory (no link) of user {os.geteuid()} with mode 0700; "
+            f"it has mode {stat.filemode(found.st_mode)} and belongs to user {found.st_uid}"
+        )
+
+
+def require_short(socket: Path) -> None:
+    """See to it that a socket file can have this path.
+
+    Raises:
+        OSError: it is too long.
+    """
+    length = len(os.fsencode(socket))
+    if length > zmq.IPC_PATH_MAX_LEN:
+        raise OSError(
+            f"the socket path {socket} has {length} bytes, and {zmq.IPC_PATH_MAX_LEN} are "
+            "possible; set XDG_RUNTIME_DIR or TMPDIR to a directory with a shorter path"
+        )
 
 
 # -- the coordinator's end -------------------------------------------------------------------------
@@ -157,6 +178,10 @@ class Listener:
             return False
         return True
 
+    def is_behind(self, identity: bytes) -> bool:
+        """Whether a peer has so much unread that ZeroMQ takes no more for it."""
+        return identity in self._backlog
+
     def send_backlog(self) -> None:
         """Try again what ZeroMQ would not take before."""
         backlog, self._backlog = self._backlog, {}
@@ -168,8 +193,9 @@ class Listener:
         """Drop what still waits for a peer that is gone."""
         self._backlog.pop(identity, None)
 
-    def close(self) -> None:
-        self.socket.close()
+    def close(self, linger_s: float = 0.0) -> None:
+        """Leave; what peers have not taken by then is dropped after ``linger_s``."""
+        self.socket.close(linger=int(linger_s * 1000))
 
 
 def _local_sender(frame: zmq.Frame) -> int | None:
@@ -183,11 +209,19 @@ def _local_sender(frame: zmq.Frame) -> int | None:
 
 
 class Connection:
-    """A worker's end: envelopes from and to its coordinator."""
+    """A worker's or a client's end: envelopes from and to its coordinator."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        *,
+        send_timeout_s: float | None = None,
+    ) -> None:
         self.context = context
         self.socket = _open_socket(context, zmq.DEALER, endpoint)
+        if send_timeout_s is not None:
+            self.socket.setsockopt(zmq.SNDTIMEO, int(send_timeout_s * 1000))
 
     def receive(self, *, wait: bool) -> list[Buffer] | None:
         """The next envelope. ``wait`` for one, or None if there is none now."""
@@ -199,9 +233,27 @@ class Connection:
             frames.append(self.socket.recv(0, copy=False))
         return [frame.buffer for frame in frames]
 
+    def wait(self, others: Sequence[int] = (), timeout_s: float | None = None) -> list[int]:
+        """Wait until an envelope is there, or one of ``others``, descriptors, is readable: those.
+
+        ``timeout_s`` bounds it; what a signal's handler raises is raised here.
+        """
+        poller = zmq.Poller()
+        for source in (self.socket, *others):
+            poller.register(source, zmq.POLLIN)
+        ready = poller.poll(None if timeout_s is None else max(0, math.ceil(timeout_s * 1000)))
+        return [source for source, _ in ready if isinstance(source, int)]
+
     def send(self, parts: Parts) -> None:
-        """Send an envelope; waits while the coordinator has too much of ours unread."""
-        self.socket.send_multipart(parts)
+        """Send an envelope; waits while the coordinator has too much of ours unread.
+
+        Raises:
+            TimeoutError: that took longer than ``send_timeout_s``.
+        """
+        try:
+            self.socket.send_multipart(parts)
+        except zmq.Again:
+            raise TimeoutError("the coordinator takes nothing") from None
 
     @property
     def descriptor(self) -> int:
@@ -240,6 +292,16 @@ class _LinkEnd(Connection):
 
 
 _LINK: Final = "inproc://worker"
+
+
+@contextmanager
+def open_context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    """A ZeroMQ context; it waits at the end for sockets that linger."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        yield context
+    finally:
+        context.term()
 
 
 # -- the one place where sockets are made ----------------------------------------------------------

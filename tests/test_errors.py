@@ -23,6 +23,14 @@ from orchestrator.runtime.errors import (
     TerminateLimitReached,
     ValueReleased,
 )
+from orchestrator.service.errors import (
+    CoordinatorFailed,
+    CoordinatorLost,
+    FlowCancelled,
+    NotOnWorkers,
+    RequestRejected,
+    VersionMismatch,
+)
 
 ERRORS: list[tuple[Exception, str]] = [
     (FlowDefinitionError(("'a' is not connected",)), "'a' is not connected"),
@@ -38,6 +46,15 @@ ERRORS: list[tuple[Exception, str]] = [
     (ValueReleased("a", 70_000), "keep=True"),
     (RemoteError("ValueError", "x"), "ValueError: x"),
     (RemoteTraceback("Traceback"), "Traceback"),
+    (VersionMismatch("ipc://x", 7, "a", "b"), "ipc://x (pid 7) has b, and this process has a"),
+    (CoordinatorLost("ipc://x", 7, "has ended"), "ipc://x (pid 7) has ended"),
+    (RequestRejected("there is no run 3"), "there is no run 3"),
+    (FlowCancelled(3, "job.py"), "run 3 (job.py) was cancelled"),
+    (
+        CoordinatorFailed(3, "job.py", "a defect"),
+        "was ended by the coordinator: a defect",
+    ),
+    (NotOnWorkers((("a", "placement='inline'", "f.py:1"),)), "'a' (f.py:1, placement='inline')"),
 ]
 
 

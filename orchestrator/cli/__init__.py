@@ -1,22 +1,17 @@
-"""The command line: ``orchestrator run`` and ``orchestrator check``."""
+"""The command line: ``orchestrator run``, ``check``, and the commands about a service."""
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
-from typing import NoReturn
 
 import click
 
-from orchestrator.cli import show
-from orchestrator.cli.loading import TargetError, load_flow
-from orchestrator.errors import InvalidFlowError
+from orchestrator.cli import service, show
+from orchestrator.cli.exits import reporting
+from orchestrator.cli.loading import load
 from orchestrator.graph.flow import Flow
-
-EXIT_FAILED = 1
-EXIT_INVALID = 2
-EXIT_INTERRUPTED = 130
+from orchestrator.report import RunReport
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,7 +22,10 @@ def main() -> None:
     TARGET is module:flow, or a file path.py[:flow]; the name may be left out of a file that
     defines one flow.
 
-    Exit codes: 0 done, 1 a node failed, 2 usage or an invalid flow, 130 interrupted.
+    ENDPOINT is ipc://PATH, a socket file in a directory that only you can enter.
+
+    Exit codes: 0 done, 1 a node failed, 2 usage or an invalid flow, 69 no coordinator there, or it
+    has ended, 78 it is of another version, 130 interrupted.
     """
 
 
@@ -46,45 +44,58 @@ def main() -> None:
     metavar="NAME=VALUE",
     help="Give a parameter a value: JSON, else a string. May be repeated.",
 )
+@click.option(
+    "--connect",
+    "endpoint",
+    metavar="ENDPOINT",
+    help="Run it on the coordinator that listens on ipc://PATH.",
+)
+@click.option("--detach", is_flag=True, help="With --connect: begin it and return at once.")
 @click.option("--json", "as_json", is_flag=True, help="End with the run's report as a line of JSON.")
-def run(target: str, workers: int | None, settings: tuple[str, ...], *, as_json: bool) -> None:
+def run(
+    target: str,
+    workers: int | None,
+    settings: tuple[str, ...],
+    endpoint: str | None,
+    *,
+    detach: bool,
+    as_json: bool,
+) -> None:
     """Run the flow of TARGET."""
-    from orchestrator.running import run_flow  # noqa: PLC0415 - 'check' and '--help' start faster
-
+    if endpoint is None and detach:
+        raise click.UsageError("--detach needs --connect ENDPOINT: nothing here outlives this command")
+    if endpoint is not None and workers is not None:
+        raise click.UsageError("give either --workers or --connect: a coordinator has its own workers")
     parameters = dict(_setting(setting) for setting in settings)
-    flow = _load(target)
-    progress = show.Progress()
-    try:
-        with progress:
-            report = run_flow(flow, workers=workers, parameters=parameters, observe=progress.observe)
-    except InvalidFlowError as error:
-        _fail(str(error), EXIT_INVALID)
-    except KeyboardInterrupt as error:
-        if not show.is_of_node(error):
-            click.echo("interrupted", err=True)
-            sys.exit(EXIT_INTERRUPTED)
-        _fail(show.failure(error), EXIT_FAILED)
-    except BaseException as error:
-        # SystemExit too: a body that calls sys.exit() has failed, whatever code it gave.
-        if not isinstance(error, Exception) and not show.is_of_node(error):
-            raise
-        _fail(show.failure(error), EXIT_FAILED)
+    flow = load(target)
+    with reporting():
+        if endpoint is None:
+            report = _run_here(flow, workers, parameters)
+        elif detach:
+            service.begin(endpoint, flow, parameters, target)
+            return
+        else:
+            report = service.run_there(endpoint, flow, parameters, target)
     if as_json:
         click.echo(json.dumps(asdict(report)))
     else:
         show.summary(report)
 
 
+def _run_here(flow: Flow, workers: int | None, parameters: dict[str, object]) -> RunReport:
+    from orchestrator.cli.display import Display  # noqa: PLC0415 - other commands start faster without
+    from orchestrator.running import run_flow  # noqa: PLC0415
+
+    with Display() as display:
+        return run_flow(flow, workers=workers, parameters=parameters, observe=display.observe)
+
+
 @main.command()
 @click.argument("target")
 def check(target: str) -> None:
     """Plan the flow of TARGET without running it; print its graph and delays, or what is wrong."""
-    flow = _load(target)
-    try:
-        description = flow.plan()
-    except InvalidFlowError as error:
-        _fail(str(error), EXIT_INVALID)
-    show.graph(description)
+    with reporting():
+        show.graph(load(target).plan())
 
 
 def _setting(text: str) -> tuple[str, object]:
@@ -97,15 +108,5 @@ def _setting(text: str) -> tuple[str, object]:
         return name, value
 
 
-def _load(target: str) -> Flow:
-    try:
-        return load_flow(target)
-    except TargetError as error:
-        if error.detail:
-            click.echo(error.detail.rstrip(), err=True)
-        _fail(str(error), EXIT_INVALID)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(code)
+for command in service.COMMANDS:
+    main.add_command(command)

@@ -9,6 +9,9 @@ import traceback
 from pathlib import Path
 from types import ModuleType, TracebackType
 
+import click
+
+from orchestrator.cli.exits import INVALID, fail
 from orchestrator.graph.flow import Flow
 from protocol.serialization import JOB_MODULE, register_by_value
 
@@ -19,6 +22,16 @@ class TargetError(Exception):
     def __init__(self, message: str, detail: str = "") -> None:
         super().__init__(message)
         self.detail = detail
+
+
+def load(target: str) -> Flow:
+    """The flow of a target; ends the command with a message if it cannot be had."""
+    try:
+        return load_flow(target)
+    except TargetError as error:
+        if error.detail:
+            click.echo(error.detail.rstrip(), err=True)
+        fail(str(error), INVALID)
 
 
 def load_flow(target: str) -> Flow:

@@ -1,96 +1,27 @@
-"""What the command line prints: progress on a terminal, failures, and the graph of a flow."""
+"""What the command line prints: failures, the graph of a flow, what a service does."""
 
 from __future__ import annotations
 
+import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
 
+import click
+import msgspec
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.display import duration
 from orchestrator.graph.describe import FlowDescription, InputDescription
 from orchestrator.report import RunReport
 from orchestrator.runtime.errors import RemoteTraceback
-from orchestrator.runtime.machine import FlowMachine
-from orchestrator.runtime.outcome import Interrupted
 from orchestrator.runtime.raising import NODE_NOTE
-from orchestrator.runtime.state import Node
-
-_REFRESHES_PER_SECOND: Final = 8
-
-
-class Progress:
-    """A line per node while a flow runs, on standard error if that is a terminal; else nothing.
-
-    ``observe`` remembers the machine, which a thread of rich's draws several times a second. What keeps
-    an interrupted run from ending at once is said in any case.
-    """
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._machine: FlowMachine | None = None
-        self._said_waiting = False
-        self._live = Live(
-            get_renderable=self._render,
-            console=self._console,
-            refresh_per_second=_REFRESHES_PER_SECOND,
-            transient=True,
-        )
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._console.is_terminal:
-            self._live.stop()
-
-    def observe(self, machine: FlowMachine) -> None:
-        self._machine = machine
-        if isinstance(machine.outcome, Interrupted) and machine.live and not self._said_waiting:
-            self._said_waiting = True
-            nodes = ", ".join(machine.running())
-            line = f"interrupted; waiting for {nodes} to stop (Ctrl-C again: at once)"
-            self._console.print(Text(line))
-
-    def _render(self) -> Table | Text:
-        machine = self._machine
-        if machine is None:
-            return Text("starting workers…")
-        table = Table.grid(padding=(0, 2))
-        room = max(3, self._console.height - 2)
-        shown = [node for node in machine.nodes if not node.spec.hidden]
-        # Where there are more nodes than lines, those that are running are worth them.
-        lines = sorted(shown, key=lambda node: node.run is None)[:room]
-        for node in sorted(lines, key=lambda node: node.index):
-            table.add_row(*_progress_of(node))
-        if len(shown) > room:
-            table.add_row(f"… and {len(shown) - room} more nodes")
-        return table
-
-
-def _progress_of(node: Node) -> tuple[str, str, str, str]:
-    run = node.run
-    if run is None:
-        state = "done" if node.runs else "waiting"
-    elif node.progresses:
-        state = "running"
-    else:
-        state = "suspended"
-    runs = f"{node.runs} runs" if node.runs != 1 else "1 run"
-    chunks = f"{node.chunks} chunks" if node.spec.kind != "mono" else ""
-    return node.name, state, runs, chunks
+from protocol.client_messages import RunStatus, Status, Waits, WorkerStatus
 
 
 def summary(report: RunReport) -> None:
@@ -169,3 +100,88 @@ def _input(given: InputDescription) -> str:
             return f"{given.port} = parameter {given.source}"
         case _:
             return f"{given.port} = {given.source}"
+
+
+# -- a service -------------------------------------------------------------------------------------
+
+
+def status(found: Status) -> None:
+    """The flows and workers of a coordinator."""
+    Console().print(_status_view(found))
+
+
+def watch_status(ask: Callable[[], Status], every_s: float) -> None:
+    """Show it anew again and again, until an exception comes."""
+    with Live(_status_view(ask()), console=Console(), auto_refresh=False) as live:
+        while True:
+            time.sleep(every_s)
+            live.update(_status_view(ask()), refresh=True)
+
+
+def as_json(found: Status) -> dict[str, object]:
+    """A status with names for all its fields."""
+    whole = msgspec.structs.asdict(found)
+    del whole["request"]
+    whole["workers"] = [msgspec.structs.asdict(worker) for worker in found.workers]
+    whole["runs"] = [msgspec.structs.asdict(run) for run in found.runs]
+    return whole
+
+
+def _status_view(found: Status) -> Group:
+    drains = ", takes no more flows" if found.draining else ""
+    head = f"coordinator {found.pid}, up {duration(found.seconds)}{drains}"
+    return Group(Text(head), _runs_table(found.runs), _workers_table(found.workers))
+
+
+def _runs_table(runs: list[RunStatus]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("run", "flow", "state", "nodes done", "running", "queued", "time", "client", ""):
+        table.add_column(heading, overflow="fold")
+    for run in runs:
+        client = f"{run.client} (detached)" if run.detached else str(run.client)
+        table.add_row(
+            str(run.run), run.label, run.state, f"{run.nodes}/{run.nodes_total}", str(run.running),
+            str(run.queued), duration(run.seconds), client, Text(run.detail),
+        )  # fmt: skip
+    return table
+
+
+def _workers_table(workers: list[WorkerStatus]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("worker", "pid", "state", "running", "suspended", "brought by"):
+        table.add_column(heading)
+    for worker in workers:
+        agent = f"process {worker.agent}" if worker.agent else ""
+        table.add_row(
+            str(worker.worker), str(worker.pid), worker.state, str(worker.running),
+            str(worker.suspended), agent,
+        )  # fmt: skip
+    return table
+
+
+def inputs_of(description: FlowDescription, name: str) -> None:
+    """What feeds a node.
+
+    Raises:
+        click.UsageError: there is no such node.
+    """
+    node = next((each for each in description.nodes if each.name == name), None)
+    if node is None:
+        known = ", ".join(each.name for each in description.nodes if not each.hidden)
+        raise click.UsageError(f"the flow has no node {name!r}; it has {known}")
+    click.echo(f"{name} ({node.kind}, {_near(node.place)})")
+    for given in node.inputs:
+        click.echo(f"  {_input(given)}")
+    if not node.inputs:
+        click.echo("  it has no inputs: it runs as soon as a worker is free")
+
+
+def waits(found: Waits) -> None:
+    """What a node of a running flow waits for now."""
+    node = found.node
+    doing = f"{node.running} running, {node.queued} queued for a worker"
+    click.echo(f"in run {found.run} {node.name!r} is {node.state}: {node.done} done, {doing}")
+    for sentence in found.sentences:
+        click.echo(f"  {sentence}")
+    if not found.sentences and not node.running and not node.queued:
+        click.echo("  it waits for nothing")

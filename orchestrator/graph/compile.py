@@ -117,6 +117,7 @@ class _Compiler:
             drain=options.drain,
             on_skip=options.on_skip,
             keep=options.keep,
+            timeout_s=options.timeout_s,
             pinned=node.template.blueprint.is_class,
             checkpointed=node.template.blueprint.is_class and options.state != "resident",
             hidden=node.hidden,

@@ -10,6 +10,7 @@ from orchestrator.graph.draft import Parameter
 from orchestrator.spec import Kind
 
 if TYPE_CHECKING:
+    from orchestrator.graph.planning import Plan
     from orchestrator.graph.template import NodeTemplate
 
 
@@ -71,9 +72,10 @@ class GraphNode:
 class Graph:
     """All nodes by number, the user's first; ``folds`` holds for a map the nodes with its final values.
 
-    ``folds[m][o]`` is the node that folds output o of map m.
+    ``folds[m][o]`` is the node that folds output o of map m. ``plan`` is there once it was asked for.
     """
 
     nodes: list[GraphNode]
     parameters: dict[str, Parameter] = field(default_factory=dict)
     folds: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    plan: Plan | None = None

@@ -46,6 +46,7 @@ def _node(
     accumulate: Accumulate = None,
     keep: bool = False,
     state: StatePlace | None = None,
+    timeout_s: float | None = None,
     name: str | None = None,
 ) -> _Decorator: ...
 
@@ -63,6 +64,7 @@ def _node(  # noqa: PLR0913 - every option by its name
     accumulate: Accumulate = None,
     keep: bool = False,
     state: StatePlace | None = None,
+    timeout_s: float | None = None,
     name: str | None = None,
 ) -> Any:
     """Make a kind of node of a function, a generator (plain or ``async``), or a class with ``call``.
@@ -90,6 +92,8 @@ def _node(  # noqa: PLR0913 - every option by its name
             committed with its result; ``f.node.attr`` reads them, and a run that fails leaves them as
             they were. ``"resident"``: they stay where the node runs, while the flow runs; for large
             state, or such as does not pickle.
+        timeout_s: how long one run of the body may compute in its worker, by default as long as the
+            pool allows; waiting for streams does not count. Then it is interrupted.
         name: what the node is called in messages, if not by the body's name.
 
     Raises:
@@ -111,6 +115,7 @@ def _node(  # noqa: PLR0913 - every option by its name
                 accumulate=accumulate,
                 keep=keep,
                 state=state,
+                timeout_s=timeout_s,
             )
             _check_class(body, options)
             template = NodeTemplate(body, options, called, defined)

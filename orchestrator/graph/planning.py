@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 from orchestrator.errors import FlowDefinitionError, MissingDefaultError, MissingDefaults
 from orchestrator.graph.finalized import EdgeSource, Graph, GraphNode
@@ -21,16 +22,32 @@ class Plan:
 
 
 def plan_graph(graph: Graph) -> Plan:
-    """Decide every delay (SEMANTICS A3).
+    """Decide every delay (SEMANTICS A3); the plan is made once and kept with the graph.
 
     Raises:
         MissingDefaultError: no member of a cycle can begin it on its defaults.
     """
+    if graph.plan is None:
+        graph.plan = Plan(frozenset(_delayed(graph)) if _has_returns(graph) else frozenset())
+    return graph.plan
+
+
+def _has_returns(graph: Graph) -> bool:
+    """Whether any node reads a later one, or itself. Without that there is no cycle."""
+    return any(
+        type(source) is EdgeSource and source.producer >= node.number
+        for node in graph.nodes
+        for source in node.inputs
+    )
+
+
+def _delayed(graph: Graph) -> Iterator[tuple[int, int]]:
+    """The inputs, by node and port, that stay one generation behind."""
     inputs: list[tuple[int, int]] = []
     edges: list[Dependency] = []
     for node in graph.nodes:
         for index, source in enumerate(node.inputs):
-            if isinstance(source, EdgeSource):
+            if type(source) is EdgeSource:
                 inputs.append((node.number, index))
                 edges.append(Dependency(source.producer, node.number, node.ports[index].has_default))
     try:
@@ -40,7 +57,7 @@ def plan_graph(graph: Graph) -> Plan:
         for member in cycle.members:
             stuck[member.node] = [inputs[edge][1] for edge in member.edges]
         raise _missing_default(graph, stuck) from None
-    return Plan(frozenset(input_ for input_, delay in zip(inputs, delays, strict=True) if delay))
+    return (input_ for input_, delay in zip(inputs, delays, strict=True) if delay)
 
 
 def _missing_default(graph: Graph, stuck: dict[int, list[int]]) -> Exception:

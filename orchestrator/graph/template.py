@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
 from executor.blueprint import BodyKind, blueprint
+from executor.limits import check_timeout
 from orchestrator.graph.draft import UNCONNECTED, NodeRecord, attach
 from orchestrator.graph.place import caller_place
 
@@ -43,6 +44,7 @@ class NodeOptions:
     accumulate: Accumulate = None
     keep: bool = False
     state: StatePlace | None = None
+    timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("multiple_outputs", "drain", "keep"):
@@ -52,6 +54,7 @@ class NodeOptions:
             raise TypeError(f"stream_in must hold names of parameters, not {self.stream_in!r}")
         if self.window is not None:
             check_count("window", self.window, least=0)
+        check_timeout(self.timeout_s)
         if self.on_skip not in _ON_SKIP:
             known = " or ".join(map(repr, _ON_SKIP))
             raise ValueError(f"on_skip must be {known}, not {self.on_skip!r}")

@@ -88,6 +88,20 @@ class ValueReleased(FlowError):  # noqa: N818 - says what happened, as KeyError 
         )
 
 
+class SpillError(FlowError):
+    """Values have to be put on the disk, and it is full; ``reason`` says how."""
+
+    def __init__(self, directory: str, reason: str) -> None:
+        super().__init__(directory, reason)
+        self.directory, self.reason = self.args
+
+    def __str__(self) -> str:
+        return (
+            f"what waits for its reader cannot be put into {self.directory!r}: {self.reason}. Make room "
+            "there, let TMPDIR name another directory, or let the reader take its streams in turns"
+        )
+
+
 class RemoteError(FlowError):
     """Stands for an exception that could not be brought over from the worker it was raised in."""
 

@@ -13,6 +13,7 @@ from protocol.messages import Digest
 from protocol.values import Local, Value
 
 if TYPE_CHECKING:
+    from orchestrator.runtime.chunk_log import Spill
     from orchestrator.runtime.machine import FlowMachine
     from orchestrator.runtime.watching import Watcher
 
@@ -33,6 +34,7 @@ class Job:
     timeout_s: float | None = None
     terminate_on_node_error: bool = True
     watcher: Watcher | None = None
+    spill: Spill | None = None
     observe: Callable[[FlowMachine], None] | None = None
     states: Mapping[int, NodeState] = field(default_factory=dict)
 

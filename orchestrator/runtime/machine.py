@@ -12,9 +12,12 @@ node does and nothing can start, the run is over or deadlocked.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from executor.host import Broken, Host, Input, Invocation, WorkerLoss
 from orchestrator.resolver.firing import Firing, Link
 from orchestrator.runtime import gate, maps
+from orchestrator.runtime.chunk_log import ValueStore
 from orchestrator.runtime.failures import Failures
 from orchestrator.runtime.finals import Finals
 from orchestrator.runtime.job import Job
@@ -35,6 +38,7 @@ from orchestrator.runtime.results import Newest
 from orchestrator.runtime.state import Edge, Element, FinalEdge, Node, Reading, Run, StreamEdge, Void
 from orchestrator.runtime.status import NodeStatus, status_of
 from orchestrator.runtime.streams import Streams
+from orchestrator.runtime.waits import Wait
 from orchestrator.spec import ConstantInput, EdgeInput, ParameterInput
 from protocol.messages import (
     WHOLE,
@@ -48,6 +52,11 @@ from protocol.messages import (
     StreamInput,
 )
 from protocol.values import Value, size_bytes
+
+
+def _never(_: AttemptKey) -> bool:
+    return False
+
 
 STREAM = StreamInput()
 DEFAULT = DefaultInput()
@@ -69,6 +78,7 @@ class FlowMachine:
         self.nodes = [
             Node(index, node, job.state_of(index)) for index, node in enumerate(job.spec.nodes)
         ]
+        self._store = None if job.spill is None else ValueStore(job.spill)
         self.edges: list[Edge] = []
         self._by_port: dict[tuple[int, int], Edge] = {}
         for node in self.nodes:
@@ -83,11 +93,13 @@ class FlowMachine:
         self.failures = Failures()
         self._terminates = job.terminate_on_node_error
         self.dropped = 0  # reports about attempts that are not live
+        self.is_in_line: Callable[[AttemptKey], bool] = _never
+        """Whether an attempt that is live waits for a worker; set by who knows the host."""
         self._watcher = job.watcher
         self._firing.listener = job.watcher
         self._progress = Progress(job.watcher)
         self.limits = Limits(job, self.stop)
-        self.streams = Streams(host, self._firing, self._progress, job.watcher)
+        self.streams = Streams(host, self._firing, self._progress, job.watcher, job.spill)
         self._maps = Maps(self, host, self.streams, self._progress)
         self._finals = Finals(self._firing, self._progress, self.newest, self.limits, job.watcher)
         self._repair = Repair(
@@ -108,7 +120,7 @@ class FlowMachine:
             index = len(self.edges)
             edge: Edge
             if spec.run_level == 0:
-                edge = FinalEdge(index, producer, node, port, spec.input)
+                edge = FinalEdge(index, producer, node, port, spec.input, store=self._store)
                 producer.finals_out.append(edge)
                 node.finals_in.append(edge)
             else:
@@ -160,6 +172,10 @@ class FlowMachine:
     def running(self) -> tuple[str, ...]:
         """The names of the nodes whose bodies a host holds."""
         return tuple(dict.fromkeys(node.name for node in self.live.values()))
+
+    def waits_of(self, node: Node) -> list[Wait]:
+        """What must happen before the node goes on; empty if it does, or if nobody wants it to."""
+        return self._repair.waits_of(node)
 
     def cancel_live(self) -> None:
         """Give up every attempt that a host still holds; each is answered by a last report."""
@@ -221,10 +237,10 @@ class FlowMachine:
             return DEFAULT
         edge = self._by_port[node.index, port]
         if isinstance(edge, FinalEdge):
-            return edge.queue.popleft()
+            return edge.take()
         reading = edge.readings[run.number - given.delay]
         if reading.void is not None:
-            del edge.readings[reading.generation]
+            self.streams.drop(edge, reading)
             return reading.void
         reading.run = run
         return STREAM
@@ -244,6 +260,7 @@ class FlowMachine:
                 checkpoint=spec.checkpointed,
                 start=start,
                 resumes=resumes,
+                timeout_s=spec.timeout_s,
             )
         )
         self.live[key] = node

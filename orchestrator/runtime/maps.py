@@ -100,12 +100,12 @@ class Maps:
         return True
 
     def _dispatch(self, run: Run, edge: StreamEdge, reading: Reading) -> None:
-        while reading.buffer and _has_room(run):
+        while reading.delivered < reading.emitted and _has_room(run):
             element = run.dispatched
             run.dispatched += 1
             key = AttemptKey(run.key.run, run.key.node, run.number, element)
             run.in_flight[element] = key
-            inputs = [reading.buffer.popleft(), *run.inputs[1:]]
+            inputs = [*self._streams.read_log(edge, reading, element + 1), *run.inputs[1:]]
             self._machine.invoke(run.node, key, inputs, UNLIMITED)
         # An element is taken when it is dispatched.
         self._streams.take(edge, reading, run.dispatched)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-from executor.errors import WorkerCrashed
 from executor.hub import BY_REFERENCE
+from executor.losses import error_of
 from orchestrator.runtime.errors import (
     AccumulationError,
     FlowDeadlockError,
@@ -73,7 +73,7 @@ def exception_of_failure(failure: Failure, spec: FlowSpec) -> BaseException:
         case NodeFailed():
             return _of_node(failure, spec)
         case NodeLost(node, key, loss):
-            return WorkerCrashed(node, key.generation, key.attempt, loss.pid, loss.status, loss.charged)
+            return error_of(loss, node, key.generation, key.attempt)
         case NothingAccumulated(node, consumer, port, reason):
             return AccumulationError(node, consumer, port, reason)
         case TooFewOutputs(node, place, outputs, needed):

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from executor.host import Broken, Input
 from orchestrator.node_state import NodeState
+from orchestrator.runtime.chunk_log import ChunkLog, Stored, ValueStore
 from orchestrator.spec import EdgeInput, NodeSpec
 from protocol.messages import AttemptKey, ErrorReport
 from protocol.values import Value
@@ -34,17 +35,29 @@ class FinalEdge:
     consumer: Node
     port: int
     spec: EdgeInput
-    queue: deque[Value | Void] = field(default_factory=deque)
+    queue: deque[Value | Void | Stored] = field(default_factory=deque)
     capacity: int = 1
     closed: bool = False
+    store: ValueStore | None = None  # for what a widened edge has no memory for
 
     @property
     def is_full(self) -> bool:
         return len(self.queue) >= self.capacity
 
     def put(self, value: Value | Void) -> None:
-        if not self.closed:
+        if self.closed:
+            return
+        if self.queue and self.store is not None and not isinstance(value, Void):
+            self.queue.append(self.store.put(value))
+        else:
             self.queue.append(value)
+
+    def take(self) -> Value | Void:
+        value = self.queue.popleft()
+        if isinstance(value, Stored):
+            assert self.store is not None
+            return self.store.take(value)
+        return value
 
     def close(self) -> None:
         self.closed = True
@@ -71,8 +84,10 @@ class Reading:
     """
 
     generation: int
-    buffer: deque[Value] = field(default_factory=deque)  # chunks that were not yet handed on
+    log: ChunkLog
+    siblings: list[Reading]  # all that read the same run, this one included
     emitted: int = 0
+    delivered: int = 0  # of these, to the reader's body
     taken: int = 0
     has_come: bool = False  # whether firing has been told of this generation
     ended: bool = False  # by the producer
@@ -114,6 +129,10 @@ class StreamEdge:
     def reading_of(self, run: Run) -> Reading | None:
         """What a run of the consumer reads; None where it has its port's default."""
         return self.readings.get(run.number - self.spec.delay)
+
+    @property
+    def is_widened(self) -> bool:
+        return self.capacity > self.spec.window + 1
 
     def widen(self) -> None:
         self.capacity *= 2

@@ -1,9 +1,11 @@
 """Chunks from producers to readers: barrier 1, gates, detaching and cancelling (SEMANTICS 10, 11).
 
 Theory of operation. A chunk is handed on as soon as it exists: to the host of a reader's body, or into
-a buffer while the reader's run has not begun, or if the reader is a map. It counts as untaken until the
-reader's body has taken it, and the producer's gate stays closed while an edge holds as many untaken
-chunks as its capacity. A reader that cancels, or whose run ends, no longer counts.
+the run's log while the reader's run has not begun, or if the reader is a map. It counts as untaken until
+the reader's body has taken it, and the producer's gate stays closed while an edge holds as many untaken
+chunks as its capacity. An edge that was widened to end a deadlock delivers a batch at a time, when the
+one before is taken; the rest waits in the log, which has room on the disk. A reader that cancels, or
+whose run ends, no longer counts.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from collections import deque
 from executor.host import Broken, Host
 from orchestrator.resolver.firing import Firing
 from orchestrator.runtime import gate
+from orchestrator.runtime.chunk_log import ChunkLog, Spill
+from orchestrator.runtime.errors import NodeError, SpillError
 from orchestrator.runtime.progress import Progress
 from orchestrator.runtime.state import Node, Reading, Run, StreamEdge
 from orchestrator.runtime.watching import Watcher
@@ -22,19 +26,33 @@ from protocol.values import Value
 class Streams:
     """All stream edges of one flow run. ``maps`` holds the map nodes that have something to do."""
 
-    def __init__(self, host: Host, firing: Firing, progress: Progress, watcher: Watcher | None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        firing: Firing,
+        progress: Progress,
+        watcher: Watcher | None,
+        spill: Spill | None,
+    ) -> None:
         self._host = host
         self._firing = firing
         self._progress = progress
         self._watcher = watcher
+        self._spill = spill
         self.maps: deque[Node] = deque()
 
     # -- a run begins -------------------------------------------------------------------------------
 
     def begin(self, run: Run) -> None:
         """Readers of the run's chunks are live from now on, even if their own runs have not begun."""
+        if not run.node.streams_out:
+            return
+        log = ChunkLog(run.node.spec.needed_outputs, self._spill)
+        siblings: list[Reading] = []
         for edge in run.node.streams_out:
-            edge.readings[run.number] = Reading(run.number, live=not edge.consumer.is_dead)
+            reading = Reading(run.number, log, siblings, live=not edge.consumer.is_dead)
+            edge.readings[run.number] = reading
+            siblings.append(reading)
 
     def hand_on_buffered(self, run: Run) -> None:
         """Give a run that has just begun what its streams have brought before."""
@@ -42,10 +60,7 @@ class Streams:
             reading = edge.reading_of(run)
             if reading is None:
                 continue
-            if reading.buffer:
-                values = list(reading.buffer)
-                reading.buffer.clear()
-                self._host.deliver(run.key, edge.port, 0, values)
+            self._catch_up(edge, reading, run)
             if reading.ended:
                 self._host.end_stream(run.key, edge.port, reading.emitted, reading.broken)
 
@@ -55,27 +70,54 @@ class Streams:
         """Hand new chunks of a run on to all that read it; ``values`` holds them row by row."""
         node = run.node
         excess = max(0, run.emitted - run.credit) if node.spec.kind == "stream" else 0
-        for edge in node.streams_out:
-            reading = edge.readings[run.number]
+        readings = [(edge, edge.readings[run.number]) for edge in node.streams_out]
+        if any(_lags(edge, reading) for edge, reading in readings):
+            self._keep(run, readings[0][1].log, width, values)
+        elif readings:
+            readings[0][1].log.skip(len(values) // width)
+        for edge, reading in readings:
             edge.excess = max(edge.excess, excess)
             if reading.live:
                 column = values if width == 1 else values[edge.spec.output :: width]
                 self._hand_on(edge, reading, column)
 
+    def _keep(self, run: Run, log: ChunkLog, width: int, values: list[Value]) -> None:
+        try:
+            log.append(values, width)
+        except SpillError as error:
+            spec, what = run.node.spec, "its chunks cannot be kept until they are read"
+            raise NodeError(spec.name, spec.place, run.number, what, str(error)) from error
+
     def _hand_on(self, edge: StreamEdge, reading: Reading, values: list[Value]) -> None:
-        first = reading.emitted
+        lags = _lags(edge, reading)
         reading.emitted += len(values)
         edge.untaken += len(values)
         reader = reading.run
         if reader is None:
-            reading.buffer.extend(values)
             self._note_come(edge, reading)
         elif reader.node.spec.kind == "map":
-            reading.buffer.extend(values)
             self.maps.append(reader.node)
+        elif lags:
+            self._catch_up(edge, reading, reader)
         else:
+            first, reading.delivered = reading.delivered, reading.emitted
             self._host.deliver(reader.key, edge.port, first, values)
         self._stop_waiting(edge, reading)
+
+    def _catch_up(self, edge: StreamEdge, reading: Reading, reader: Run) -> None:
+        """Deliver the next batch of what waits in the log, if the one before is taken."""
+        if reading.taken < reading.delivered or reading.delivered == reading.emitted:
+            return
+        first = reading.delivered
+        values = self.read_log(edge, reading, reading.emitted)
+        self._host.deliver(reader.key, edge.port, first, values)
+
+    def read_log(self, edge: StreamEdge, reading: Reading, upto: int) -> list[Value]:
+        """The next chunks for a reader from the log, before ``upto``; now they are delivered."""
+        values = reading.log.read(reading.delivered, upto, edge.spec.output)
+        reading.delivered += len(values)
+        _forget_delivered(reading)
+        return values
 
     def end(self, run: Run, broken: Broken | None = None) -> None:
         """The run emits nothing more: its readers come to the end after what they have yet to take.
@@ -91,7 +133,7 @@ class Streams:
             reader = reading.run
             if not reading.live:
                 if reader is None or reader.node.run is not reader:
-                    del edge.readings[reading.generation]
+                    self.drop(edge, reading)
                 continue
             self._note_come(edge, reading)
             if reader is None:
@@ -119,6 +161,9 @@ class Streams:
             edge.untaken -= taken
             if self._watcher is not None:
                 self._watcher.took(edge, taken)
+            reader = reading.run
+            if reader is not None and reader.node.spec.kind != "map":
+                self._catch_up(edge, reading, reader)
             self.look_again(edge.producer)
 
     def wait(
@@ -171,7 +216,7 @@ class Streams:
             if reading.live:
                 self._detach(edge, reading)
             if reading.ended:
-                del edge.readings[reading.generation]
+                self.drop(edge, reading)
 
     def close(self, node: Node) -> None:
         """The node never runs again: it is detached from all that it has not read."""
@@ -180,18 +225,25 @@ class Streams:
                 if reading.live:
                     self._detach(edge, reading)
                 if reading.ended:
-                    del edge.readings[reading.generation]
+                    self.drop(edge, reading)
 
     def _detach(self, edge: StreamEdge, reading: Reading) -> None:
         if self._watcher is not None and reading.run is not None and not reading.ended:
             self._watcher.stream_ended(edge, None)
         reading.live = False
         edge.untaken -= reading.untaken
-        reading.buffer.clear()
+        _forget_delivered(reading)
         self._stop_waiting(edge, reading)
         self.look_again(edge.producer)
         if not reading.ended:
             self._progress.suspect_upstream(edge.producer)
+
+    def drop(self, edge: StreamEdge, reading: Reading) -> None:
+        """Producer and reader are both done with it."""
+        del edge.readings[reading.generation]
+        reading.siblings.remove(reading)
+        if not reading.siblings:
+            reading.log.close()
 
     # -- gates --------------------------------------------------------------------------------------
 
@@ -226,3 +278,22 @@ class Streams:
     def allowance(self, node: Node) -> int:
         """How many chunks the node's run may have emitted in all (rule 50)."""
         return gate.allowance(node, is_wanted_again=self._firing.is_wanted(node.index))
+
+
+def _lags(edge: StreamEdge, reading: Reading) -> bool:
+    """Whether a reading's next chunks go through the log: its reader cannot just be given them."""
+    reader = reading.run
+    if not reading.live:
+        return False
+    if reader is None or reader.node.spec.kind == "map":
+        return True
+    return edge.is_widened or reading.delivered < reading.emitted
+
+
+def _forget_delivered(reading: Reading) -> None:
+    reading.log.forget(
+        min(
+            (other.delivered for other in reading.siblings if other.live),
+            default=reading.log.count,
+        )
+    )

@@ -7,10 +7,24 @@ import signal
 
 import pytest
 
-from executor.errors import PoolBroken, PoolClosed, WorkerCrashed, describe_status
+from executor.errors import (
+    MemoryLimitExceeded,
+    NodeTimeoutError,
+    PoolBroken,
+    PoolClosed,
+    WorkerCrashed,
+    describe_status,
+)
+from executor.host import Evidence, LossReason, WorkerLoss
+from executor.losses import error_of
+
+FOUND = Evidence(64 << 20, ("loading", "almost done"), 'Thread 0x1:\n  File "fit.py", line 3 in fit')
 
 ERRORS = [
     WorkerCrashed("fit", 3, 0, 4711, -9, True),
+    WorkerCrashed("fit", 3, 0, 4711, None, False, LossReason.UNRESPONSIVE, FOUND),
+    NodeTimeoutError("fit", 3, 0, 4711, 2.0, 2.1, FOUND),
+    MemoryLimitExceeded("fit", 3, 0, 4711, 64 << 20, 80 << 20, FOUND),
     PoolBroken((1, None, -11)),
     PoolClosed(),
 ]
@@ -61,3 +75,38 @@ def test_a_broken_pool_says_how_often_and_how_workers_ended() -> None:
     text = str(PoolBroken((1, 1, -11)))
     assert "3 workers in a row" in text
     assert "SIGSEGV" in text
+
+
+def test_a_crash_shows_the_memory_the_output_and_the_stacks_p8() -> None:
+    text = str(WorkerCrashed("fit", 3, 0, 4711, -9, True, LossReason.DIED, FOUND))
+    assert "Its memory had reached 64 MiB." in text
+    assert "\nIt printed last:\n  | loading\n  | almost done" in text
+    assert '\nWhat its threads were doing:\n  Thread 0x1:\n    File "fit.py", line 3 in fit' in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "told"),
+    [
+        (LossReason.DIED, WorkerCrashed, "how is not known, while it ran something else; this body was"),
+        (LossReason.ENDED, WorkerCrashed, "was ended by us"),
+        (
+            LossReason.ZYGOTE,
+            WorkerCrashed,
+            "process that workers are forked from; this body was waiting",
+        ),
+        (LossReason.UNRESPONSIVE, WorkerCrashed, "stopped by a signal (SIGSTOP)"),
+        (
+            LossReason.TIMEOUT,
+            NodeTimeoutError,
+            "computed for 3 s in its worker (pid 4711), and timeout_s=2 ",
+        ),
+        (LossReason.MEMORY, MemoryLimitExceeded, "memory_hard_bytes=2 (0 MiB) allows no more"),
+    ],
+)
+def test_every_reason_of_a_loss_is_told_as_a_sentence(
+    reason: LossReason, kind: type[Exception], told: str
+) -> None:
+    error = error_of(WorkerLoss(1, 4711, None, False, reason, 2.0, 3.0), "fit", 3, 0)
+    assert type(error) is kind
+    assert str(error).startswith("node 'fit', run 3, attempt 0: ")
+    assert told in str(error)

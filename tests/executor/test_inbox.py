@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from executor.actions import Action, Assign
 from executor.host import Code, Invocation
 from executor.inbox import Inbox
-from executor.pool_machine import Action, Assign, PoolMachine
+from executor.pool_machine import PoolMachine
 from protocol.framing import Envelope
 from protocol.messages import (
     AttemptKey,

@@ -331,6 +331,8 @@ def test_a_death_is_reported_with_its_status_and_charged_and_another_worker_come
     owner.until(lambda: owner.ended(1))
     loss = owner.losses[1]
     assert (loss.status, loss.charged) == (status, True)
+    assert loss.evidence.peak_bytes > 1 << 20
+    assert ("Segmentation fault" in loss.evidence.trace) is (status == -11)
     assert not is_alive(loss.pid)
     assert owner.result(2, double, dumps(4)) == 8
     owner.pool.wait_ready()

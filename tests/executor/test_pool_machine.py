@@ -5,34 +5,37 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Unpack
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from executor.host import Code, Invocation, WorkerLoss
-from executor.ladder import NOTHING, Stepping
-from executor.pool_machine import (
-    FAILED_STARTS_LIMIT,
-    START_S,
-    TRANSITIONS,
+from executor.actions import (
     Action,
     Assign,
     DrainWorker,
+    DumpStacks,
     Interrupt,
     KillWorker,
-    PoolMachine,
     ReportCancelled,
     ReportLost,
+    SendCancel,
     SpawnWorker,
     TerminateWorker,
-    WorkerEvent,
-    WorkerState,
 )
+from executor.host import Code, Invocation, LossReason, WorkerLoss
+from executor.ladder import NOTHING, Stepping
+from executor.limits import LimitOptions, Limits
+from executor.pool_machine import FAILED_STARTS_LIMIT, START_S, PoolMachine
+from executor.watching import Vitals
+from executor.worker_states import TRANSITIONS, WorkerEvent, WorkerState
 from protocol.messages import UNLIMITED, AttemptKey, Digest, NodeId, RunId
 
 RUN = RunId(1)
+FAR = 1e9
 
 
 def key(number: int) -> AttemptKey:
@@ -40,9 +43,16 @@ def key(number: int) -> AttemptKey:
 
 
 def invocation(
-    number: int, code: bytes = b"long", *, credit: int = UNLIMITED, pinned: bool = False
+    number: int,
+    code: bytes = b"long",
+    *,
+    credit: int = UNLIMITED,
+    pinned: bool = False,
+    timeout_s: float | None = None,
 ) -> Invocation:
-    return Invocation(key(number), Code(Digest(code), b""), [], credit=credit, pinned=pinned)
+    return Invocation(
+        key(number), Code(Digest(code), b""), [], credit=credit, pinned=pinned, timeout_s=timeout_s
+    )
 
 
 class Pages:
@@ -55,12 +65,13 @@ class Pages:
         return self.says.get(worker, NOTHING)
 
 
-def ready_pool(size: int, *, grace_s: float = 5.0, pages: Pages | None = None) -> PoolMachine:
-    machine = PoolMachine(size, grace_s=grace_s, look=pages or Pages())
+def ready_pool(size: int, *, pages: Pages | None = None, **limits: Unpack[LimitOptions]) -> PoolMachine:
+    machine = PoolMachine(size, Limits(**limits), look=pages or Pages())
     for action in machine.start(0.0):
         assert isinstance(action, SpawnWorker)
         machine.started(action.worker, 100 + action.worker)
         machine.greeted(action.worker)
+    machine.to_examine(FAR)  # the next examination is no deadline that tests see
     return machine
 
 
@@ -77,6 +88,10 @@ LEGAL = {
     (WorkerState.STARTING, WorkerEvent.HELLO),
     (WorkerState.STARTING, WorkerEvent.KILL),
     (WorkerState.STARTING, WorkerEvent.EXIT),
+    (WorkerState.READY, WorkerEvent.RETIRE),
+    (WorkerState.RETIRING, WorkerEvent.DRAIN),
+    (WorkerState.RETIRING, WorkerEvent.KILL),
+    (WorkerState.RETIRING, WorkerEvent.EXIT),
     (WorkerState.READY, WorkerEvent.DRAIN),
     (WorkerState.READY, WorkerEvent.KILL),
     (WorkerState.READY, WorkerEvent.EXIT),
@@ -161,7 +176,7 @@ def test_the_end_of_the_zygote_is_the_end_of_all_workers_and_charged_to_none_f33
     machine.invoke(invocation(1))
     actions = machine.zygote_ended(-9, 0.0)
     assert actions == [
-        ReportLost(key(1), WorkerLoss(1, 101, None, charged=False)),
+        ReportLost(key(1), WorkerLoss(1, 101, None, charged=False, reason=LossReason.ZYGOTE)),
         SpawnWorker(3),
         SpawnWorker(4),
     ]
@@ -185,7 +200,8 @@ def test_stopping_drains_who_is_ready_cancels_who_waits_and_kills_after_the_grac
     assert machine.next_deadline() == 12.0
     assert machine.expire(12.0) == [KillWorker(1)]
     assert machine.ending
-    assert machine.exited(1, -9, 1, 12.0) == [ReportLost(key(1), WorkerLoss(1, 101, None, charged=True))]
+    ended = WorkerLoss(1, 101, None, charged=False, reason=LossReason.ENDED)
+    assert machine.exited(1, -9, 1, 12.0) == [ReportLost(key(1), ended)]
 
 
 # -- leases and the line ---------------------------------------------------------------------------
@@ -359,7 +375,7 @@ def test_a_cancelled_body_that_runs_is_interrupted_then_its_worker_is_terminated
     machine.check()
     assert machine.next_deadline() == 18.0
     assert machine.expire(18.0) == [KillWorker(1)]
-    assert machine.next_deadline() == math.inf
+    assert machine.next_deadline() >= FAR
     actions = machine.exited(1, -9, 1, 18.1)
     assert actions == [ReportCancelled(key(1)), SpawnWorker(2)]
     assert machine.is_in_line(key(2))
@@ -397,7 +413,7 @@ def test_an_attempt_that_is_recalled_may_take_its_time_until_it_is_cancelled() -
     machine = ready_pool(1, grace_s=3.0)
     machine.invoke(invocation(1))
     assert machine.recall(key(1)) == (1, [])
-    assert machine.next_deadline() == math.inf
+    assert machine.next_deadline() >= FAR
     assert machine.cancel(key(1), 10.0) == (1, [])
     assert 10.0 < machine.next_deadline() < 13.0
     machine.check()
@@ -412,6 +428,114 @@ def test_an_answer_in_time_ends_the_matter() -> None:
     assert machine.expire(1e9) == []
 
 
+# -- limits ----------------------------------------------------------------------------------------
+
+
+def test_a_body_that_computes_for_too_long_is_traced_then_made_to_end_f6() -> None:
+    pages = Pages()
+    machine = ready_pool(1, grace_s=4.0, pages=pages, timeout_s=8.0)
+    machine.invoke(invocation(1))
+    pages.says[1] = Stepping(1, 0, since=100.0)
+    assert machine.next_deadline() == 0.0
+    assert machine.expire(101.0) == []
+    assert machine.next_deadline() == 103.0
+    assert machine.expire(107.0) == []
+    assert machine.next_deadline() == 108.0
+    assert machine.expire(108.5) == [DumpStacks(1), SendCancel(1, key(1)), Interrupt(1, 1)]
+    assert machine.expire(108.5) == []
+    [lost] = machine.given_up(key(1))
+    assert lost == ReportLost(
+        key(1), WorkerLoss(1, 101, None, charged=True, reason=LossReason.TIMEOUT, limit=8.0, found=8.5)
+    )
+    machine.check()
+    assert machine.next_deadline() >= FAR
+
+
+def test_an_invocation_s_own_timeout_goes_before_the_pool_s_and_waiting_does_not_count() -> None:
+    pages = Pages()
+    machine = ready_pool(1, pages=pages, timeout_s=1.0)
+    machine.invoke(invocation(1, timeout_s=50.0))
+    pages.says[1] = Stepping(1, 0, since=10.0)
+    assert machine.expire(59.0) == []
+    pages.says[1] = Stepping(1, 0, since=90.0)  # it rested meanwhile
+    assert machine.expire(139.0) == []
+    assert machine.expire(140.0)[0] == DumpStacks(1)
+
+
+def test_what_a_user_cancels_is_cancelled_even_if_its_time_was_up() -> None:
+    pages = Pages()
+    machine = ready_pool(1, pages=pages, timeout_s=1.0)
+    machine.invoke(invocation(1))
+    pages.says[1] = Stepping(1, 0, since=10.0)
+    machine.expire(12.0)
+    machine.cancel(key(1), 12.0)
+    assert machine.exited(1, -15, 1, 13.0) == [ReportCancelled(key(1)), SpawnWorker(2)]
+
+
+def test_a_worker_above_the_hard_limit_is_killed_and_what_it_runs_is_to_blame() -> None:
+    pages = Pages()
+    machine = ready_pool(1, pages=pages, memory_hard_bytes=100)
+    machine.invoke(invocation(0, b"tiny"))
+    machine.ended(key(0), 0.00001)
+    machine.invoke(invocation(1, b"tiny"))
+    machine.invoke(invocation(2, b"tiny"))
+    pages.says[1] = Stepping(2, 0)
+    assert machine.to_examine(2e9) == [(1, 101)]
+    assert machine.examined(1, Vitals(100, is_stopped=False), 2e9) == []
+    assert machine.examined(1, Vitals(101, is_stopped=False), 2e9) == [KillWorker(1)]
+    first, second, _ = machine.exited(1, -9, 2, 2e9)
+    assert first == ReportLost(
+        key(1), WorkerLoss(1, 101, None, charged=True, reason=LossReason.MEMORY, limit=100, found=101)
+    )
+    assert second == ReportLost(key(2), WorkerLoss(1, 101, None, charged=False, reason=LossReason.ENDED))
+
+
+def test_a_worker_above_the_soft_limit_is_replaced_when_its_bodies_have_ended_f31() -> None:
+    machine = ready_pool(1, memory_soft_bytes=100)
+    machine.invoke(invocation(1))
+    assert machine.examined(1, Vitals(101, is_stopped=False), 5.0) == []
+    assert machine.expire(5.0) == [SpawnWorker(2)]
+    assert machine.invoke(invocation(2)) == []
+    assert machine.ended(key(1), 1.0) == []
+    assert machine.next_deadline() == 0.0
+    assert machine.expire(6.0) == [DrainWorker(1)]
+    assert machine.exited(1, 0, 0, 7.0) == []
+    assert assigned(machine.greeted(2)) == [(2, 2)]
+    machine.check()
+
+
+def test_a_worker_is_replaced_after_its_runs_but_not_while_it_keeps_a_node_s_state_f31() -> None:
+    machine = ready_pool(1, max_runs_per_worker=1)
+    machine.invoke(invocation(1, pinned=True))
+    assert machine.expire(5.0) == []
+    machine.ended(key(1), 1.0)
+    assert assigned(machine.invoke(invocation(2))) == [(1, 2)]
+    machine.expire(5.0)
+    machine.release(RUN)
+    machine.ended(key(2), 1.0)
+    assert machine.expire(6.0) == []
+    assert assigned(machine.invoke(invocation(3))) == [(1, 3)]
+    assert machine.expire(7.0) == [SpawnWorker(2)]
+    machine.ended(key(3), 1.0)
+    assert machine.expire(7.0) == [DrainWorker(1)]
+
+
+def test_a_stopped_worker_gets_no_work_and_is_killed_if_it_stays_so_f5() -> None:
+    machine = ready_pool(1, unresponsive_after_s=30.0)
+    machine.invoke(invocation(1))
+    stopped, goes_on = Vitals(1, is_stopped=True), Vitals(1, is_stopped=False)
+    assert machine.examined(1, stopped, 100.0) == []
+    machine.ended(key(1), 1.0)
+    assert machine.invoke(invocation(2)) == []
+    assert assigned(machine.examined(1, goes_on, 110.0)) == [(1, 2)]
+    assert machine.examined(1, stopped, 120.0) == []
+    assert machine.examined(1, stopped, 149.0) == []
+    assert machine.examined(1, stopped, 150.0) == [KillWorker(1)]
+    lost, _ = machine.exited(1, -9, 2, 150.0)
+    assert isinstance(lost, ReportLost)
+    assert (lost.loss.reason, lost.loss.charged) == (LossReason.UNRESPONSIVE, False)
+
+
 # -- everything at once ----------------------------------------------------------------------------
 
 
@@ -421,7 +545,8 @@ class PoolRules(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.pages = Pages()
-        self.machine = PoolMachine(3, grace_s=1.0, look=self.pages)
+        limits = Limits(1.0, unresponsive_after_s=1.0, memory_soft_bytes=10, max_runs_per_worker=20)
+        self.machine = PoolMachine(3, replace(limits, memory_hard_bytes=20), look=self.pages)
         self.now = 0.0
         self.starting: list[int] = []
         self.ready: list[int] = []
@@ -441,6 +566,8 @@ class PoolRules(RuleBasedStateMachine):
                     assert given.key in self.open
                     assert given.key not in self.at
                     self.at[given.key] = worker
+                case DumpStacks(worker) | SendCancel(worker, _):
+                    assert worker in self.ready
                 case Interrupt(worker, number):
                     assert self.pages(worker).number == number
                 case TerminateWorker(worker):
@@ -453,6 +580,8 @@ class PoolRules(RuleBasedStateMachine):
                     self.at.pop(ended, None)
                 case DrainWorker(worker):
                     assert worker in self.ready
+                    assert worker not in self.at.values()
+                    self.doomed.append(worker)
 
     def end(self, ended: AttemptKey, seconds: float | None) -> None:
         self.open.remove(ended)
@@ -465,9 +594,14 @@ class PoolRules(RuleBasedStateMachine):
                 known.remove(worker)
         self.apply(self.machine.exited(worker, status, current, self.now))
 
-    @rule(code=st.sampled_from([b"tiny", b"long"]), credit=st.integers(0, 3), pinned=st.booleans())
-    def invoke(self, code: bytes, credit: int, pinned: bool) -> None:
-        given = invocation(next(self.numbers), code, credit=credit, pinned=pinned)
+    @rule(
+        code=st.sampled_from([b"tiny", b"long"]),
+        credit=st.integers(0, 3),
+        pinned=st.booleans(),
+        timeout_s=st.sampled_from([None, 0.5]),
+    )
+    def invoke(self, code: bytes, credit: int, pinned: bool, timeout_s: float | None) -> None:
+        given = invocation(next(self.numbers), code, credit=credit, pinned=pinned, timeout_s=timeout_s)
         self.open.add(given.key)
         self.apply(self.machine.invoke(given))
 
@@ -519,9 +653,17 @@ class PoolRules(RuleBasedStateMachine):
     def step(self, data: st.DataObject, number: int, aim: int) -> None:
         self.pages.says[data.draw(st.sampled_from(self.ready))] = Stepping(number, aim)
 
-    @rule(seconds=st.sampled_from([0.1, 1.0, START_S]))
-    def pass_time(self, seconds: float) -> None:
+    @rule(
+        seconds=st.sampled_from([0.1, 1.0, START_S]),
+        size=st.sampled_from([5, 5, 15, 25]),
+        is_stopped=st.booleans(),
+    )
+    def pass_time(self, seconds: float, size: int, is_stopped: bool) -> None:
         self.now += seconds
+        self.apply(self.machine.expire(self.now))
+        for worker, pid in self.machine.to_examine(self.now):
+            assert pid == 1000 + worker
+            self.apply(self.machine.examined(worker, Vitals(size, is_stopped), self.now))
         self.apply(self.machine.expire(self.now))
         assert self.machine.next_deadline() > self.now
 
@@ -553,7 +695,8 @@ class PoolRules(RuleBasedStateMachine):
             elif self.at:
                 self.end(next(iter(self.at)), 0.1)
             else:
-                break
+                self.pages.says.clear()
+                self.pass_time(1.0, 5, False)
         assert not self.open, "an attempt waits for ever"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import decimal
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -523,3 +524,30 @@ def test_a_worker_goes_on_with_other_bodies_while_one_awaits(pool: Pool) -> None
         f.plain = plain()
     f.run(pool=pool)
     assert f.plain.get_data()[0] < f.awaited.get_data()[0]
+
+
+def test_a_resting_plain_body_is_given_up_at_once_by_a_worker_that_has_an_asyncio_loop() -> None:
+    """A worker that does not answer the cancel in its grace is ended, and replaced by another."""
+
+    @node
+    async def pid_of() -> int:
+        return os.getpid()
+
+    @node(window=0)
+    def rests() -> Any:
+        yield from range(100)
+
+    @node(placement="inline")
+    def reads_one(chunks: Stream[int]) -> int:
+        return next(chunks)
+
+    pids = []
+    with Pool(1) as pool:
+        for _ in range(3):
+            with Flow() as f:
+                f.pid = pid_of()
+                f.rests = rests()
+                f.reads = reads_one(f.rests)
+            f.run(pool=pool)
+            pids.append(f.pid.get_data())
+    assert len(set(pids)) == 1

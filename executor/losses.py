@@ -1,0 +1,52 @@
+"""What is said of an attempt that has no end of its own: to its run, and to the user."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from executor.actions import ReportCancelled, ReportLost
+from executor.errors import MemoryLimitExceeded, NodeTimeoutError, WorkerCrashed, WorkerError
+from executor.host import LossReason, WorkerLoss
+from executor.lease import Lease
+
+
+def report_end(lease: Lease, end: WorkerLoss, *, charged: bool) -> ReportCancelled | ReportLost:
+    """``end`` is that of its worker; ``charged``: the attempt was being stepped then."""
+    if lease.cancelled:
+        return ReportCancelled(lease.key)
+    overrun = lease.overrun
+    if overrun is None:
+        return ReportLost(lease.key, replace(end, charged=charged))
+    loss = replace(
+        end,
+        status=None,
+        charged=overrun.reason is not LossReason.UNRESPONSIVE,
+        reason=overrun.reason,
+        limit=overrun.limit,
+        found=overrun.found,
+    )
+    return ReportLost(lease.key, loss)
+
+
+def error_of(loss: WorkerLoss, node: str, generation: int, attempt: int) -> WorkerError:
+    """The loss as an exception."""
+    match loss.reason:
+        case LossReason.TIMEOUT:
+            return NodeTimeoutError(
+                node, generation, attempt, loss.pid, loss.limit, loss.found, loss.evidence
+            )
+        case LossReason.MEMORY:
+            return MemoryLimitExceeded(
+                node, generation, attempt, loss.pid, int(loss.limit), int(loss.found), loss.evidence
+            )
+        case _:
+            return WorkerCrashed(
+                node,
+                generation,
+                attempt,
+                loss.pid,
+                loss.status,
+                loss.charged,
+                loss.reason,
+                loss.evidence,
+            )

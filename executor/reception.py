@@ -1,0 +1,81 @@
+"""Where envelopes of workers arrive: whoever proves to be one of ours is heard."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+from executor.actions import Action
+from executor.inbox import Inbox
+from executor.peer import Peer, read_hello
+from executor.pool_machine import PoolMachine
+from executor.resources import Resources
+from protocol.errors import ProtocolError
+from protocol.messages import FromCoordinator, Welcome
+from protocol.transport import Received
+
+log = logging.getLogger(__name__)
+
+
+class Reception:
+    """Greets workers and hands what they say to the inbox.
+
+    ``do`` carries out what follows; ``write`` gives a worker a message.
+    """
+
+    def __init__(
+        self,
+        resources: Resources,
+        machine: PoolMachine,
+        inbox: Inbox,
+        do: Callable[[Sequence[Action]], None],
+        write: Callable[[int, FromCoordinator], None],
+    ) -> None:
+        self.strangers = 0
+        self._listener = resources.listener
+        self._peers = resources.peers
+        self._machine = machine
+        self._inbox = inbox
+        self._do = do
+        self._write = write
+        self._greeted: dict[bytes, Peer] = {}  # by ZeroMQ's name of the connection
+
+    def listen(self, limit: float = math.inf) -> None:
+        """Take the envelopes that are there, ``limit`` at most."""
+        taken = 0
+        while taken < limit and (received := self._listener.receive()) is not None:
+            taken += 1
+            peer = self._greeted.get(received.identity)
+            if peer is None:
+                self._greet(received)
+            else:
+                self._take(peer, received)
+
+    def forget(self, peer: Peer) -> None:
+        """The worker has ended."""
+        if peer.identity is not None:
+            del self._greeted[peer.identity]
+
+    def _greet(self, received: Received) -> None:
+        """Take the first envelope of a connection: a Hello that proves whom we have started."""
+        hello = read_hello(received.parts)
+        peer = None if hello is None else self._peers.get(hello.worker)
+        if hello is None or peer is None or not peer.proves(hello, received.pid):
+            self.strangers += 1
+            self._do(self._machine.kill(self._machine.worker_of(received.pid)))
+            return
+        peer.identity = received.identity
+        self._greeted[received.identity] = peer
+        peer.session.read(received.parts)
+        self._write(peer.worker, Welcome())
+        self._do(self._machine.greeted(peer.worker))
+
+    def _take(self, peer: Peer, received: Received) -> None:
+        try:
+            envelope = peer.session.read(received.parts)
+            if envelope is not None:
+                self._inbox.take(peer.worker, envelope)
+        except ProtocolError as error:
+            log.error("worker %d (pid %d) is given up: %s", peer.worker, received.pid, error)  # noqa: TRY400
+            self._do(self._machine.kill(peer.worker))

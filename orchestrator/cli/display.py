@@ -1,0 +1,142 @@
+"""A line per node while a flow runs, here or on a coordinator elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.progress import Rates, left_s, progress_of
+from orchestrator.runtime.machine import FlowMachine
+from orchestrator.runtime.outcome import Interrupted
+from protocol.client_messages import NodeProgress
+
+if TYPE_CHECKING:
+    from orchestrator.service.client import FlowHandle
+
+_REFRESHES_PER_SECOND: Final = 8
+_HEADINGS: Final = ("node", "", "done", "running", "queued", "per s", "left")
+
+
+class Display:
+    """On standard error if that is a terminal; else it shows nothing.
+
+    A thread of rich's draws several times a second what ``observe`` or ``follow`` has named. What keeps
+    an interrupted run from ending at once is said in any case.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._nodes: Callable[[], Iterable[NodeProgress]] | None = None
+        self._rates = Rates()
+        self._machine: FlowMachine | None = None
+        self._said_waiting = False
+        self._live = Live(
+            get_renderable=self._render,
+            console=self._console,
+            refresh_per_second=_REFRESHES_PER_SECOND,
+            transient=True,
+            # What goes to a file must not come out on the terminal.
+            redirect_stdout=sys.stdout.isatty(),
+        )
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def observe(self, machine: FlowMachine) -> None:
+        """A run in this process had a turn."""
+        if self._machine is not machine:
+            self._machine = machine
+            self._nodes = lambda: [node for _, node in progress_of(machine)]
+        if isinstance(machine.outcome, Interrupted) and machine.live:
+            self.say_waiting(machine.running())
+
+    def follow(self, handle: FlowHandle) -> None:
+        """Show a flow that runs elsewhere, and pass on what its bodies print."""
+        self._nodes = lambda: list(handle.progress.values())
+        handle.on_output = _print
+        handle.on_cancel = lambda: self.say_waiting(
+            [node.name for node in list(handle.progress.values()) if node.running]
+        )
+
+    def say_waiting(self, nodes: Iterable[str]) -> None:
+        """Say once why an interrupted run has not ended yet."""
+        if not self._said_waiting:
+            self._said_waiting = True
+            names = ", ".join(nodes) or "its nodes"
+            line = f"interrupted; waiting for {names} to stop (Ctrl-C again: at once)"
+            self._console.print(Text(line))
+
+    def _render(self) -> Table | Text:
+        if self._nodes is None:
+            return Text("starting workers…")
+        room = max(3, self._console.height - 3)
+        return node_table(list(self._nodes()), self._rates, monotonic(), room)
+
+
+def node_table(nodes: list[NodeProgress], rates: Rates, now: float, room: int) -> Table:
+    """At most ``room`` nodes; where there are more, those that run are worth the lines."""
+    table = Table.grid(padding=(0, 2))
+    for heading in _HEADINGS:
+        table.add_column(justify="left" if heading in _HEADINGS[:2] else "right")
+    table.add_row(*(Text(heading, style="dim") for heading in _HEADINGS))
+    order = sorted(
+        range(len(nodes)), key=lambda index: not (nodes[index].running or nodes[index].queued)
+    )
+    for index in sorted(order[:room]):
+        node = nodes[index]
+        table.add_row(*_cells(node, rates.per_second(node.name, node.done, now)))
+    if len(nodes) > room:
+        table.add_row(f"… and {len(nodes) - room} more nodes")
+    return table
+
+
+def _cells(node: NodeProgress, per_second: float) -> tuple[str, ...]:
+    left = left_s(node, per_second)
+    return (
+        node.name,
+        node.state,
+        f"{node.done}/{node.total}" if node.total else str(node.done),
+        str(node.running or ""),
+        str(node.queued or ""),
+        f"{per_second:.3g}" if per_second else "",
+        "" if left is None else duration(left),
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(3.21), duration(75), duration(7265)
+    ('3 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _print(descriptor: int, text: str) -> None:
+    stream = sys.stdout if descriptor == 1 else sys.stderr
+    stream.write(text)
+    stream.flush()

@@ -1,0 +1,143 @@
+"""The commands about a coordinator in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Final
+
+import click
+
+from orchestrator.cli import show
+from orchestrator.cli.exits import reporting
+from orchestrator.cli.loading import load
+from orchestrator.graph.flow import Flow
+from orchestrator.report import RunReport
+
+_WATCH_S: Final = 0.5
+
+
+def run_there(endpoint: str, flow: Flow, parameters: dict[str, object], label: str) -> RunReport:
+    """Run a flow on a coordinator, follow it, and cancel it on Ctrl-C."""
+    from orchestrator.cli.display import Display  # noqa: PLC0415 - other commands start faster without
+    from orchestrator.service.client import connect  # noqa: PLC0415
+
+    with connect(endpoint) as client, Display() as display:
+        handle = client.submit(flow, parameters=parameters, label=label)
+        display.follow(handle)
+        return handle.finish()
+
+
+def begin(endpoint: str, flow: Flow, parameters: dict[str, object], label: str) -> None:
+    """Begin a flow that goes on without us."""
+    from orchestrator.service.client import connect  # noqa: PLC0415
+
+    with connect(endpoint) as client:
+        handle = client.submit(flow, parameters=parameters, label=label, detach=True)
+        click.echo(f"run {handle.run} begins; see it with: orchestrator status {endpoint}")
+
+
+@click.command()
+@click.option("--listen", "endpoint", required=True, metavar="ENDPOINT", help="Where clients connect.")
+@click.option(
+    "--workers",
+    "-w",
+    type=click.IntRange(min=1),
+    help="Worker processes of its own (default: one per processor).",
+)
+def coordinator(endpoint: str, workers: int | None) -> None:
+    """Run a coordinator for flows of several clients, until Ctrl-C or 'orchestrator stop'."""
+    from orchestrator.service.server import serve  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+    def say_ready(bound: str, count: int) -> None:
+        click.echo(f"listening on {bound} with {count} workers", err=True)
+
+    with reporting():
+        serve(endpoint, workers, say_ready)
+
+
+@click.command()
+@click.argument("endpoint")
+@click.option("--watch", is_flag=True, help="Go on showing it, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as a line of JSON.")
+def status(endpoint: str, *, watch: bool, as_json: bool) -> None:
+    """Show the flows and workers of the coordinator on ENDPOINT."""
+    from orchestrator.service.client import connect  # noqa: PLC0415
+
+    with reporting(), connect(endpoint) as client:
+        if as_json:
+            click.echo(json.dumps(show.as_json(client.status())))
+        elif watch and sys.stdout.isatty():
+            show.watch_status(client.status, _WATCH_S)
+        else:
+            show.status(client.status())
+            while watch:
+                time.sleep(_WATCH_S)
+                show.status(client.status())
+
+
+@click.command()
+@click.argument("endpoint")
+@click.argument("run", type=int)
+def cancel(endpoint: str, run: int) -> None:
+    """Cancel flow RUN (its number in 'orchestrator status')."""
+    from orchestrator.service.client import connect  # noqa: PLC0415
+
+    with reporting(), connect(endpoint) as client:
+        client.cancel(run)
+        click.echo(f"run {run} is being cancelled")
+
+
+@click.command()
+@click.argument("endpoint")
+@click.option("--wait", is_flag=True, help="Return when the coordinator has ended.")
+def drain(endpoint: str, *, wait: bool) -> None:
+    """Let the coordinator take no more flows, and end when the last has ended."""
+    from orchestrator.service.client import connect  # noqa: PLC0415
+
+    with reporting(), connect(endpoint) as client:
+        client.drain()
+        if wait:
+            client.wait_ended()
+        click.echo("the coordinator has ended" if wait else "the coordinator takes no more flows")
+
+
+@click.command()
+@click.argument("endpoint")
+def stop(endpoint: str) -> None:
+    """Cancel all flows and end the coordinator; returns when it has ended."""
+    from orchestrator.service.client import connect  # noqa: PLC0415
+
+    with reporting(), connect(endpoint) as client:
+        client.stop()
+        client.wait_ended()
+        click.echo("the coordinator has ended")
+
+
+@click.command()
+@click.argument("flow", metavar="TARGET|RUN")
+@click.argument("node")
+@click.option("--connect", "endpoint", metavar="ENDPOINT", help="Ask the coordinator that runs it.")
+def why(flow: str, node: str, endpoint: str | None) -> None:
+    """Say what NODE waits for: what feeds it, and on a coordinator what it waits for now.
+
+    The flow is a TARGET, or with --connect the number of a run.
+    """
+    with reporting():
+        is_run = flow.isdecimal()
+        if not is_run:
+            show.inputs_of(load(flow).plan(), node)
+        elif endpoint is None:
+            raise click.UsageError(f"run {flow} of which coordinator? Add --connect ENDPOINT")
+        if endpoint is not None:
+            from orchestrator.service.client import connect  # noqa: PLC0415
+
+            with connect(endpoint) as client:
+                show.waits(client.waits(flow, node))
+
+
+COMMANDS: Final = (coordinator, status, cancel, drain, stop, why)

@@ -1,0 +1,457 @@
+"""A client's side: submit flows to a coordinator in another process, and follow them.
+
+Theory of operation. A client has one connection and no thread: whatever waits (for an answer, for the
+end of a flow) reads what the coordinator says and gives it to the handle that it is about. The
+coordinator's process is watched by its pidfd, so its end is noticed at once and nothing waits for ever.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from time import monotonic
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import msgspec
+
+from executor.code import encode_code
+from orchestrator.graph.compile import compile_flow
+from orchestrator.graph.flow import Flow, StopAt, publish
+from orchestrator.graph.limits import stop_limits
+from orchestrator.report import RunReport
+from orchestrator.running import parameter_values
+from orchestrator.runtime.outcome import Interrupted, LimitReached
+from orchestrator.runtime.raising import exception_for
+from orchestrator.runtime.results import Emission, Newest, RunResults
+from orchestrator.service.errors import (
+    CoordinatorFailed,
+    CoordinatorLost,
+    FlowCancelled,
+    NotOnWorkers,
+    RequestRejected,
+    VersionMismatch,
+)
+from orchestrator.service.outcomes import AnyOutcome, Crashed, decode_outcome
+from orchestrator.service.submission import encode_spec
+from orchestrator.spec import FlowSpec
+from protocol.client_messages import (
+    SERVICE_VERSION,
+    Accepted,
+    AskStatus,
+    AskWaits,
+    Bye,
+    CancelRun,
+    ClientHello,
+    Confirmed,
+    DrainService,
+    Finished,
+    FromClient,
+    NodeProgress,
+    Printed,
+    Progress,
+    Refused,
+    Rejected,
+    Result,
+    Status,
+    StopService,
+    Submit,
+    ToClient,
+    Waits,
+    Welcomed,
+)
+from protocol.endpoints import NobodyListens, find_listener
+from protocol.errors import ProtocolError
+from protocol.framing import Envelope, Session, client_session
+from protocol.importing import Elsewhere, for_workers
+from protocol.messages import RunId
+from protocol.serialization import dumps
+from protocol.transport import Connection, open_context
+from protocol.values import Local
+
+PATIENCE_S: Final = 10.0
+"""A coordinator that lives and does not answer for so long is given up."""
+
+_LINGER_S: Final = 0.5
+_Envelope = Envelope[ToClient]
+_Answer = TypeVar("_Answer")
+
+
+def connect(endpoint: str) -> CoordinatorClient:
+    """Connect to a coordinator that was started with ``orchestrator coordinator --listen``.
+
+    Raises:
+        NobodyListens: no coordinator is there.
+        VersionMismatch: it is of another version or runs another Python.
+        InsecureTransport: the endpoint is not an ``ipc://`` one.
+        EndpointError: it cannot be an endpoint, or is another user's.
+    """
+    return CoordinatorClient(endpoint)
+
+
+class CoordinatorClient:
+    """A connection to a coordinator. Use it in a ``with`` block, in one thread.
+
+    When it is closed, flows of its own that have not ended are cancelled, but for detached ones.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint, self.pid = find_listener(endpoint)
+        self._session = client_session()
+        self._requests = itertools.count(1)
+        self._answers: dict[int, Any] = {}
+        self._greeting: Welcomed | Refused | None = None
+        self._handles: dict[RunId, FlowHandle] = {}
+        with ExitStack() as stack:
+            try:
+                self._pidfd = os.pidfd_open(self.pid)
+            except ProcessLookupError:
+                raise NobodyListens(endpoint, "the coordinator has just ended") from None
+            stack.callback(os.close, self._pidfd)
+            context = stack.enter_context(open_context())
+            self._connection = Connection(context, self.endpoint, send_timeout_s=PATIENCE_S)
+            stack.callback(self._connection.close, _LINGER_S)
+            self._welcome = self._greet()
+            stack.callback(_part, self._session, self._connection, self._pidfd)
+            self._release = weakref.finalize(self, stack.pop_all().close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect. Repeating changes nothing."""
+        self._release()
+
+    # -- flows -------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        flow: Flow,
+        *,
+        stop_at_node_generation: StopAt = (),
+        terminate_on_node_error: bool = True,
+        timeout_s: float | None = None,
+        parameters: Mapping[str, object] | None = None,
+        label: str = "",
+    ) -> RunReport:
+        """Run a flow on the coordinator's workers, like :meth:`Flow.run`; results are read as there.
+
+        Whatever ends the waiting, Ctrl-C included, cancels the flow.
+
+        Raises:
+            Exception: as :meth:`Flow.run` does, and as :meth:`submit` does.
+        """
+        return self.submit(
+            flow,
+            stop_at_node_generation=stop_at_node_generation,
+            terminate_on_node_error=terminate_on_node_error,
+            timeout_s=timeout_s,
+            parameters=parameters,
+            label=label,
+        ).finish()
+
+    def submit(
+        self,
+        flow: Flow,
+        *,
+        stop_at_node_generation: StopAt = (),
+        terminate_on_node_error: bool = True,
+        timeout_s: float | None = None,
+        parameters: Mapping[str, object] | None = None,
+        label: str = "",
+        detach: bool = False,
+    ) -> FlowHandle:
+        """Begin a flow and return at once. ``detach``: it goes on when this client is gone.
+
+        Raises:
+            InvalidFlowError: the flow cannot be run as it is written, or not on workers only.
+            RequestRejected: the coordinator drains.
+            CoordinatorLost: it has ended.
+        """
+        welcome = self._welcome
+        with for_workers(Elsewhere(welcome.prefix, tuple(welcome.sys_path))):
+            spec, local = compile_flow(
+                flow, workers=max(1, welcome.workers), encode_code=encode_code, encode_value=dumps
+            )
+            _require_workers_only(spec)
+            values = parameter_values(spec, local, dict(parameters or {}))
+        limits = stop_limits(flow, stop_at_node_generation)
+        attach = self._session.attach
+        request = next(self._requests)
+        message = Submit(
+            request,
+            label or type(flow).__name__,
+            attach(encode_spec(spec)),
+            # What no node reads has stayed here.
+            {name: attach(value) for name, value in values.items() if not isinstance(value, Local)},
+            limits.nodes,
+            limits.constants,
+            timeout_s,
+            terminate_on_node_error,
+            detach,
+        )
+        accepted = self._ask(request, message, Accepted)
+        handle = FlowHandle(self, accepted.run, message.label, flow, spec)
+        self._handles[accepted.run] = handle
+        for early, envelope in self._early.pop(accepted.run, ()):
+            handle.hear(early, envelope)
+        return handle
+
+    # -- the service -------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """What the coordinator's workers and flows do."""
+        request = next(self._requests)
+        return self._ask(request, AskStatus(request), Status)
+
+    def waits(self, flow: str, node: str) -> Waits:
+        """What a node of a running flow, named by its number or label, waits for.
+
+        Raises:
+            RequestRejected: there is no such flow or node.
+        """
+        request = next(self._requests)
+        return self._ask(request, AskWaits(request, flow, node), Waits)
+
+    def cancel(self, run: int) -> None:
+        """Give a flow up, whoever submitted it.
+
+        Raises:
+            RequestRejected: no such flow is running.
+        """
+        request = next(self._requests)
+        self._ask(request, CancelRun(request, RunId(run)), Confirmed)
+
+    def drain(self) -> None:
+        """Let the coordinator take no more flows and end with the last one."""
+        request = next(self._requests)
+        self._ask(request, DrainService(request), Confirmed)
+
+    def stop(self) -> None:
+        """Let the coordinator cancel all flows and end."""
+        request = next(self._requests)
+        self._ask(request, StopService(request), Confirmed)
+
+    def wait_ended(self) -> None:
+        """Wait until the coordinator's process has ended."""
+        with suppress(CoordinatorLost):
+            while True:
+                self.pump()
+
+    # -- the connection ----------------------------------------------------------------------------
+
+    def pump(self, timeout_s: float | None = None) -> None:
+        """Wait until the coordinator says something, and take it; or until the time is up.
+
+        Raises:
+            CoordinatorLost: it has ended.
+        """
+        self._flush()
+        ended = self._connection.wait([self._pidfd], timeout_s)
+        while (parts := self._connection.receive(wait=False)) is not None:
+            self._read(parts)
+        if ended:
+            raise CoordinatorLost(self.endpoint, self.pid, "has ended")
+
+    def _read(self, parts: Any) -> None:
+        try:
+            envelope = self._session.read(parts)
+        except ProtocolError as error:
+            raise CoordinatorLost(self.endpoint, self.pid, f"cannot be understood: {error}") from error
+        for message in () if envelope is None else envelope.messages:
+            assert envelope is not None
+            self._hear(message, envelope)
+
+    def _hear(self, message: ToClient, envelope: _Envelope) -> None:
+        if isinstance(message, Welcomed | Refused):
+            self._greeting = message
+        elif isinstance(message, Progress | Printed | Result | Finished):
+            handle = self._handles.get(message.run)
+            if handle is not None:
+                handle.hear(message, envelope)
+            else:
+                self._early.setdefault(message.run, []).append((message, envelope))
+        elif isinstance(message, Accepted | Rejected | Confirmed | Status | Waits):
+            self._answers[message.request] = message
+
+    def _greet(self) -> Welcomed:
+        self._early: dict[RunId, list[tuple[Any, _Envelope]]] = {}
+        self._session.add(ClientHello(SERVICE_VERSION, platform.python_version()))
+        self._await(lambda: self._greeting is not None)
+        greeting = self._greeting
+        if isinstance(greeting, Welcomed):
+            return greeting
+        assert greeting is not None
+        raise VersionMismatch(
+            self.endpoint,
+            self.pid,
+            _version(SERVICE_VERSION, platform.python_version()),
+            _version(greeting.version, greeting.python),
+        )
+
+    def _ask(self, request: int, message: FromClient, answer: type[_Answer]) -> _Answer:
+        self._session.add(message)
+        self._await(lambda: request in self._answers)
+        given = self._answers.pop(request)
+        if isinstance(given, Rejected):
+            raise RequestRejected(given.reason)
+        if not isinstance(given, answer):
+            raise CoordinatorLost(self.endpoint, self.pid, f"answered with {type(given).__name__}")
+        return given
+
+    def _await(self, condition: Callable[[], bool]) -> None:
+        deadline = monotonic() + PATIENCE_S
+        while not condition():
+            if monotonic() >= deadline:
+                raise CoordinatorLost(self.endpoint, self.pid, "does not answer")
+            self.pump(deadline - monotonic())
+
+    def _flush(self) -> None:
+        try:
+            _send(self._session, self._connection)
+        except TimeoutError:
+            raise CoordinatorLost(self.endpoint, self.pid, "takes nothing from us") from None
+
+
+class FlowHandle:
+    """A flow that was submitted. ``progress`` holds its nodes by number, as last told.
+
+    ``on_progress`` is called after each change of it, ``on_output`` with a descriptor (1 or 2) and
+    what a body wrote there, ``on_cancel`` when ``finish`` gives the flow up; all only while something
+    waits.
+    """
+
+    def __init__(
+        self, client: CoordinatorClient, run: RunId, label: str, flow: Flow, spec: FlowSpec
+    ) -> None:
+        self.run = run
+        self.label = label
+        self.progress: dict[int, NodeProgress] = {}
+        self.on_progress: Callable[[], None] | None = None
+        self.on_output: Callable[[int, str], None] | None = None
+        self.on_cancel: Callable[[], None] | None = None
+        self._client = client
+        self._flow = flow
+        self._spec = spec
+        self._newest = Newest()
+        self._outcome: AnyOutcome | None = None
+        self._report: RunReport | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its end has been heard of."""
+        return self._outcome is not None
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the flow has ended, however; False if the time was up first.
+
+        Raises:
+            CoordinatorLost: the coordinator has ended.
+        """
+        deadline = None if timeout_s is None else monotonic() + timeout_s
+        while not self.is_over:
+            remaining = None if deadline is None else deadline - monotonic()
+            if remaining is not None and remaining <= 0:
+                return False
+            self._client.pump(remaining)
+        return True
+
+    def result(self, timeout_s: float | None = None) -> RunReport:
+        """The flow's report once it has ended; its nodes' ``get_data`` then read its results.
+
+        Raises:
+            Exception: whatever a node raised, with the worker's traceback chained to it.
+            FlowCancelled: it was given up.
+            TimeoutError: it has not ended within ``timeout_s``, and goes on.
+            CoordinatorLost: the coordinator has ended.
+        """
+        if not self.wait(timeout_s):
+            raise TimeoutError(f"run {self.run} ({self.label}) has not ended within {timeout_s} s")
+        outcome = self._outcome
+        assert outcome is not None
+        assert self._report is not None
+        if isinstance(outcome, Interrupted):
+            raise FlowCancelled(self.run, self.label)
+        if isinstance(outcome, Crashed):
+            raise CoordinatorFailed(self.run, self.label, outcome.detail)
+        error = None if isinstance(outcome, LimitReached) else exception_for(outcome, self._spec)
+        if error is not None:
+            raise error
+        return self._report
+
+    def finish(self) -> RunReport:
+        """Like :meth:`result`, but whatever ends the waiting, Ctrl-C included, cancels the flow."""
+        try:
+            return self.result()
+        except BaseException:
+            if not self.is_over:
+                with suppress(CoordinatorLost):
+                    self.cancel()
+                    if self.on_cancel is not None:
+                        self.on_cancel()
+                    self.wait()
+            raise
+
+    def cancel(self) -> None:
+        """Give the flow up; ``wait`` then returns when it has stopped. Nothing if it had ended."""
+        if not self.is_over:
+            with suppress(RequestRejected):  # it has ended meanwhile
+                self._client.cancel(self.run)
+
+    def hear(self, message: Progress | Printed | Result | Finished, envelope: _Envelope) -> None:
+        """Take what the coordinator says about this flow; for the client."""
+        match message:
+            case Progress(_, nodes):
+                self.progress.update(nodes)
+                if self.on_progress is not None:
+                    self.on_progress()
+            case Printed(_, descriptor, text):
+                if self.on_output is not None:
+                    self.on_output(descriptor, text)
+            case Result(_, node, run_level, generation, outputs, released_bytes):
+                values = None if outputs is None else tuple(map(envelope.value, outputs))
+                emissions = self._newest.chunks if run_level else self._newest.finals
+                emissions[node] = Emission(generation, values, released_bytes)
+            case Finished(_, outcome, report, causes):
+                self._report = msgspec.msgpack.decode(report, type=RunReport)
+                self._outcome = decode_outcome(outcome, list(map(envelope.value, causes)))
+                publish(self._flow, RunResults(self._spec, self._newest))
+
+
+def _require_workers_only(spec: FlowSpec) -> None:
+    elsewhere = tuple(
+        (node.name, f"placement={node.placement!r}", node.place)
+        for node in spec.nodes
+        if node.placement != "process"
+    )
+    if elsewhere:
+        raise NotOnWorkers(elsewhere)
+
+
+def _version(protocol: int, python: str) -> str:
+    return f"service protocol {protocol} on Python {python}"
+
+
+def _part(session: Session[FromClient, ToClient], connection: Connection, pidfd: int) -> None:
+    """Say Bye, unless nobody is there to hear it."""
+    if pidfd not in connection.wait([pidfd], 0):
+        session.add(Bye())
+        with suppress(TimeoutError):
+            _send(session, connection)
+
+
+def _send(session: Session[FromClient, ToClient], connection: Connection) -> None:
+    for parts in session.take():
+        connection.send(parts)

@@ -1,0 +1,279 @@
+"""The flows that a service runs: begun, followed, given up, and remembered for a while.
+
+Each is a :class:`~orchestrator.coordinator.Coordinator` of its own, in a task of its own, on the one
+pool. What is wrong with one ends that one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+from executor.errors import PoolBroken
+from executor.pool import Pool
+from orchestrator.coordinator import Coordinator
+from orchestrator.event_loop import TaskCancelled, TaskHandle, current_event_loop, sleep
+from orchestrator.progress import progress_of
+from orchestrator.pump import Pump
+from orchestrator.running import report_of
+from orchestrator.runtime.machine import FlowMachine
+from orchestrator.runtime.outcome import Done, Failed, Interrupted, LimitReached, NodeFailed
+from orchestrator.runtime.raising import exception_for
+from orchestrator.runtime.results import Emission
+from orchestrator.service.outcomes import AnyOutcome, Crashed, encode_outcome
+from orchestrator.service.session import Client
+from orchestrator.service.submission import read_submission
+from orchestrator.spec import FlowSpec
+from orchestrator.spill import DiskSpill
+from protocol.client_messages import (
+    Accepted,
+    AskWaits,
+    Finished,
+    FromClient,
+    NodeProgress,
+    Progress,
+    Rejected,
+    Result,
+    RunStatus,
+    Submit,
+    Waits,
+)
+from protocol.framing import Envelope
+from protocol.messages import RunId
+
+log = logging.getLogger(__name__)
+
+REMEMBERED: Final = 100
+"""So many flows that have ended are still listed."""
+
+PROGRESS_S: Final = 0.2
+
+
+@dataclass(eq=False, slots=True)
+class Running:
+    """A flow that has not ended. ``shown`` is the progress that its client has been told."""
+
+    spec: FlowSpec
+    spill: DiskSpill
+    coordinator: Coordinator
+    label: str
+    client: Client
+    detached: bool
+    started: float
+    is_cancelling: bool = False
+    has_changed: bool = True
+    task: TaskHandle[None] | None = None
+    shown: dict[int, NodeProgress] = field(default_factory=dict)
+
+
+class Flows:
+    """All flows of a service."""
+
+    def __init__(self, pool: Pool, pump: Pump) -> None:
+        self._pool = pool
+        self._pump = pump
+        self._running: dict[RunId, Running] = {}
+        self._ended: OrderedDict[RunId, RunStatus] = OrderedDict()
+
+    @property
+    def count(self) -> int:
+        """How many have not ended."""
+        return len(self._running)
+
+    # -- beginning and ending ----------------------------------------------------------------------
+
+    def submit(self, client: Client, message: Submit, envelope: Envelope[FromClient]) -> None:
+        """Begin a flow.
+
+        Raises:
+            BadSubmission: it does not decode or fit together.
+        """
+        # The run's number is not known before there is a job.
+        place: list[Running] = []
+        spill = DiskSpill()
+        job = read_submission(message, envelope, spill, lambda _: _note_change(place))
+        coordinator = Coordinator(job, self._pump)
+        flow = Running(
+            job.spec, spill, coordinator, message.label, client, message.detached, monotonic()
+        )
+        place.append(flow)
+        self._running[coordinator.number] = flow
+        client.write(Accepted(message.request, coordinator.number))
+        log.info("run %d (%s) of process %d begins", coordinator.number, flow.label, client.pid)
+        flow.task = current_event_loop().create_task(self._run(flow))
+        current_event_loop().create_task(self._tell_progress(flow))
+
+    def cancel(self, run: RunId) -> str | None:
+        """Give a flow up; why that cannot be done, if it cannot."""
+        flow = self._running.get(run)
+        if flow is None:
+            ended = self._ended.get(run)
+            return f"there is no run {run}" if ended is None else f"run {run} has ended: {ended.state}"
+        self._give_up(flow)
+        return None
+
+    def cancel_all(self) -> None:
+        for flow in self._running.values():
+            self._give_up(flow)
+
+    def client_gone(self, client: Client) -> None:
+        """Give up what a client has left, but for what it detached."""
+        for flow in self._running.values():
+            if flow.client is client and not flow.detached:
+                log.info("run %d (%s) lost its client", flow.coordinator.number, flow.label)
+                self._give_up(flow)
+
+    def _give_up(self, flow: Running) -> None:
+        # Twice would disturb the flow while it unwinds.
+        if not flow.is_cancelling and flow.task is not None:
+            flow.is_cancelling = True
+            flow.task.cancel()
+
+    async def _run(self, flow: Running) -> None:
+        outcome: AnyOutcome | None
+        machine = flow.coordinator.machine
+        try:
+            outcome = (await flow.coordinator.run()).outcome
+        except TaskCancelled:
+            outcome = Interrupted()
+        except PoolBroken as error:
+            outcome = Crashed(str(error))
+        except Exception as error:
+            log.exception("run %d (%s) could not go on", flow.coordinator.number, flow.label)
+            outcome = Crashed(f"{type(error).__name__}: {error}")
+        assert outcome is not None, "a run that ended has an outcome"
+        if self._pool.failure is not None and not isinstance(outcome, Done | Interrupted):
+            outcome = Crashed(str(self._pool.failure))
+        self._end(flow, machine, outcome)
+
+    def _end(self, flow: Running, machine: FlowMachine, outcome: AnyOutcome) -> None:
+        number = flow.coordinator.number
+        seconds = monotonic() - flow.started
+        del self._running[number]
+        status = self._status(number, flow, _ended_state(outcome), _first_line(outcome, flow.spec))
+        self._ended[number] = status
+        if len(self._ended) > REMEMBERED:
+            self._ended.popitem(last=False)
+        log.info("run %d (%s) is over: %s", number, flow.label, status.state)
+        if not flow.client.is_gone:
+            self._tell_changes(flow)
+            _send_results(flow.client, number, machine)
+            report = msgspec.msgpack.encode(report_of(machine, self._pool.workers, seconds))
+            encoded, causes = encode_outcome(outcome)
+            attached = list(map(flow.client.session.attach, causes))
+            flow.client.write(Finished(number, encoded, report, attached))
+        flow.spill.close()
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    def statuses(self) -> list[RunStatus]:
+        """Those that have ended, oldest first, then those that run."""
+        going = [
+            self._status(number, flow, "cancelling" if flow.is_cancelling else "running", "")
+            for number, flow in self._running.items()
+        ]
+        return [*self._ended.values(), *going]
+
+    def explain(self, question: AskWaits) -> Waits | Rejected:
+        """What a node of a running flow waits for."""
+        found = self._find(question.flow)
+        if isinstance(found, str):
+            return Rejected(question.request, found)
+        machine = found.coordinator.machine
+        nodes = [node for node in machine.nodes if node.name == question.node]
+        if not nodes:
+            known = ", ".join(node.name for node in machine.nodes if not node.spec.hidden)
+            problem = f"{found.label} has no node {question.node!r}; it has {known}"
+            return Rejected(question.request, problem)
+        waits = [wait.describe() for wait in machine.waits_of(nodes[0])]
+        progress = dict(progress_of(machine))
+        node = progress[nodes[0].index]
+        return Waits(question.request, found.coordinator.number, node, waits)
+
+    def _find(self, flow: str) -> Running | str:
+        """A running flow by number or label, the newest of several; or what is wrong."""
+        for number, each in reversed(self._running.items()):
+            if flow in (str(number), each.label):
+                return each
+        names = ", ".join(f"{number} ({each.label})" for number, each in self._running.items())
+        return f"no flow called {flow} is running; running: {names or 'none'}"
+
+    def _status(self, number: RunId, flow: Running, state: str, detail: str) -> RunStatus:
+        nodes = dict(progress_of(flow.coordinator.machine))
+        return RunStatus(
+            number,
+            flow.label,
+            state,
+            flow.client.pid,
+            flow.detached,
+            monotonic() - flow.started,
+            sum(node.state == "done" for node in nodes.values()),
+            len(nodes),
+            sum(node.running for node in nodes.values()),
+            sum(node.queued for node in nodes.values()),
+            detail,
+        )
+
+    async def _tell_progress(self, flow: Running) -> None:
+        """Tell the client now and then which nodes have changed."""
+        number = flow.coordinator.number
+        while number in self._running and not flow.client.is_gone:
+            if flow.has_changed:
+                flow.has_changed = False
+                self._tell_changes(flow)
+            await sleep(PROGRESS_S)
+
+    def _tell_changes(self, flow: Running) -> None:
+        shown = flow.shown
+        changed = {
+            index: node
+            for index, node in progress_of(flow.coordinator.machine)
+            if shown.get(index) != node
+        }
+        if changed:
+            shown.update(changed)
+            flow.client.write(Progress(flow.coordinator.number, changed))
+
+
+def _note_change(place: list[Running]) -> None:
+    for flow in place:
+        flow.has_changed = True
+
+
+def _send_results(client: Client, run: RunId, machine: FlowMachine) -> None:
+    levels = (machine.newest.finals, machine.newest.chunks)
+    for run_level, emissions in enumerate(levels):
+        for node, emission in emissions.items():
+            client.write(_result(client, run, node, run_level, emission))
+
+
+def _result(client: Client, run: RunId, node: int, run_level: int, emission: Emission) -> Result:
+    outputs = emission.outputs
+    attached = None if outputs is None else list(map(client.session.attach, outputs))
+    return Result(run, node, run_level, emission.generation, attached, emission.released_bytes)
+
+
+def _ended_state(outcome: AnyOutcome) -> str:
+    if isinstance(outcome, Done | LimitReached):
+        return "done"
+    return "cancelled" if isinstance(outcome, Interrupted) else "failed"
+
+
+def _first_line(outcome: AnyOutcome, spec: FlowSpec) -> str:
+    """What went wrong; the exception of a node stays unopened (no user code runs here)."""
+    if isinstance(outcome, Done | LimitReached | Interrupted):
+        return ""
+    if isinstance(outcome, Crashed):
+        return outcome.detail
+    if isinstance(outcome, Failed):
+        return _first_line(outcome.failures[0], spec)
+    if isinstance(outcome, NodeFailed):
+        text = f"node {outcome.node!r}: {outcome.error.type_name}: {outcome.error.message}"
+    else:
+        text = str(exception_for(outcome, spec))
+    return text.partition("\n")[0]

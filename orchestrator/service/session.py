@@ -1,0 +1,34 @@
+"""One client as the service knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from protocol.client_messages import FromClient, ToClient
+from protocol.framing import Session
+
+
+class Client:
+    """Writes what goes to one client; the service sends it. Owns the pidfd."""
+
+    def __init__(
+        self,
+        identity: bytes,
+        pid: int,
+        pidfd: int,
+        session: Session[ToClient, FromClient],
+        on_write: Callable[[Client], None],
+    ) -> None:
+        self.identity = identity
+        """ZeroMQ's name of its connection."""
+        self.pid = pid
+        self.pidfd = pidfd
+        self.session = session
+        self.is_gone = False
+        self._on_write = on_write
+
+    def write(self, message: ToClient) -> None:
+        """The values it refers to were attached to ``session`` since the last one."""
+        if not self.is_gone:
+            self.session.add(message)
+            self._on_write(self)

@@ -1,0 +1,148 @@
+"""Real workers that hang, swell, stop or wear out (FAULTS F5, F6, F31)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from executor.body import Stream
+from executor.errors import MemoryLimitExceeded, NodeTimeoutError
+from executor.host import LossReason
+from executor.losses import error_of
+from executor.pool import Pool
+from orchestrator import Flow, node
+from protocol.messages import StreamInput
+from protocol.serialization import dumps
+from tests.executor.test_pool import RUN, Owner, about_the_process, double, loop_in_c, sleep
+
+MIB = 1 << 20
+SWOLLEN_BYTES = 300 * MIB
+
+
+def spin_for_ever() -> None:
+    while True:
+        pass
+
+
+def total_slowly(chunks: Stream[int]) -> int:
+    total = 0
+    for chunk in chunks:
+        total += chunk
+    return total
+
+
+def swell(seconds: float) -> int:
+    swollen = bytearray(SWOLLEN_BYTES)
+    swollen[::4096] = b"x" * len(swollen[::4096])
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def stop_oneself() -> str:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return "continued"
+
+
+@pytest.fixture(scope="module")
+def hasty_pool() -> Iterator[Pool]:
+    with Pool(1, timeout_s=0.1, grace_s=0.2) as pool:
+        pool.wait_ready()
+        yield pool
+
+
+@pytest.fixture
+def owner(hasty_pool: Pool) -> Iterator[Owner]:
+    yield Owner(hasty_pool)
+    hasty_pool.detach(RUN)
+    hasty_pool.wait_ready()
+
+
+@pytest.mark.parametrize(("body", "survives"), [(spin_for_ever, True), (loop_in_c, False)])
+def test_a_body_that_hangs_is_ended_and_the_error_shows_where_it_hung_f6(
+    owner: Owner, body: Callable[..., object], survives: bool
+) -> None:
+    before = set(owner.pool._peers)
+    owner.invoke(1, body)
+    owner.until(lambda: owner.ended(1))
+    loss = owner.losses[1]
+    assert (loss.reason, loss.charged, loss.limit) == (LossReason.TIMEOUT, True, 0.1)
+    assert loss.found >= 0.1
+    assert f"in {body.__name__}" in loss.evidence.trace
+    error = error_of(loss, "n", 0, 0)
+    assert isinstance(error, NodeTimeoutError)
+    assert f"in {body.__name__}" in str(error)
+    assert owner.result(2, double, dumps(2)) == 4
+    assert (set(owner.pool._peers) == before) is survives
+
+
+def test_waiting_for_a_stream_is_not_computing(owner: Owner) -> None:
+    key = owner.invoke(1, total_slowly, StreamInput())
+    owner.until(lambda: owner.waiting)
+    give_up = time.monotonic() + 0.3
+    while time.monotonic() < give_up:
+        owner.pool._pump()
+    owner.pool.deliver(key, 0, 0, [dumps(5)])
+    owner.pool.end_stream(key, 0, 1)
+    owner.until(lambda: owner.ended(1))
+    assert owner.results == {1: 5}
+
+
+def test_a_node_s_own_timeout_goes_before_the_pool_s() -> None:
+    @node(timeout_s=0.2)
+    def hang() -> None:
+        time.sleep(1000)
+
+    with Flow() as flow:
+        flow.hung = hang()
+    told = r"(?s)timeout_s=0.2 .*in hang"
+    with Pool(1, timeout_s=1000) as pool, pytest.raises(NodeTimeoutError, match=told) as caught:
+        flow.run(pool=pool)
+    assert caught.value.node == "hung"
+
+
+def test_a_worker_that_swells_is_killed_above_the_hard_limit_and_replaced_above_the_soft_one_f31() -> (
+    None
+):
+    with Pool(1, memory_soft_bytes=150 * MIB, memory_hard_bytes=1500 * MIB) as pool:
+        owner = Owner(pool)
+        before = owner.result(1, swell, dumps(0.6))
+        assert owner.result(2, about_the_process)["pid"] != before
+    with Pool(1, memory_hard_bytes=150 * MIB) as pool:
+        owner = Owner(pool)
+        owner.invoke(1, swell, dumps(1000))
+        owner.until(lambda: owner.ended(1))
+        loss = owner.losses[1]
+        assert (loss.reason, loss.limit) == (LossReason.MEMORY, 150 * MIB)
+        assert loss.found >= SWOLLEN_BYTES
+        assert loss.evidence.peak_bytes >= SWOLLEN_BYTES
+        error = error_of(loss, "n", 0, 0)
+        assert isinstance(error, MemoryLimitExceeded)
+        assert "(150 MiB) allows no more" in str(error)
+
+
+def test_workers_are_replaced_after_so_many_runs_f31() -> None:
+    with Pool(1, max_runs_per_worker=3) as pool:
+        owner = Owner(pool)
+        pids = [owner.result(number, about_the_process)["pid"] for number in range(9)]
+    assert [pids.index(pid) for pid in pids] == [0, 0, 0, 3, 3, 3, 6, 6, 6]
+
+
+def test_a_stopped_worker_is_given_up_after_a_while_and_one_that_goes_on_is_not_f5() -> None:
+    with Pool(2, unresponsive_after_s=0.3) as pool:
+        owner = Owner(pool)
+        owner.invoke(1, stop_oneself)
+        owner.until(lambda: owner.ended(1))
+        assert (owner.losses[1].reason, owner.losses[1].charged) == (LossReason.UNRESPONSIVE, False)
+        assert owner.result(2, double, dumps(2)) == 4
+        pool.wait_ready()
+        owner.invoke(3, sleep, dumps(0.01))
+        worker = next(each for each in pool._machine._workers.values() if each.leases)
+        os.kill(worker.pid, signal.SIGSTOP)
+        pool.flush()
+        os.kill(worker.pid, signal.SIGCONT)
+        owner.until(lambda: owner.ended(3))
+        assert 3 in owner.results

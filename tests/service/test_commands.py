@@ -1,0 +1,113 @@
+"""The commands about a service, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+JOB = """
+import time
+from orchestrator import Flow, node, parameter
+
+@node
+def sleep(seconds):
+    time.sleep(seconds)
+    return seconds
+
+with Flow() as flow:
+    flow.first = sleep(parameter("seconds", 0))
+    flow.second = sleep(flow.first)
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    (tmp_path / "job.py").write_text(JOB)
+    return tmp_path
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=25,
+        check=False,
+    )
+
+
+def test_a_target_runs_on_a_coordinator(endpoint: str, here: Path) -> None:
+    ended = command("run", "job.py", "--connect", endpoint, "--json", cwd=here)
+    assert ended.returncode == 0, ended
+    assert json.loads(ended.stdout)["nodes"]["second"]["runs"] == 1
+
+
+def test_a_detached_flow_is_seen_asked_about_and_cancelled(endpoint: str, here: Path) -> None:
+    begun = command("run", "job.py", "--connect", endpoint, "--detach", "--set", "seconds=99", cwd=here)
+    run = begun.stdout.split()[1]
+    asked = command("why", run, "second", "--connect", endpoint, cwd=here)
+    assert "'second' waits for a final value of 'first'" in asked.stdout
+    asked = command("why", "job.py", "second", "--connect", endpoint, cwd=here)
+    assert asked.stdout.splitlines()[:2] == ["second (mono, job.py:12)", "  seconds <- first"]
+    assert "'second' waits for a final value of 'first'" in asked.stdout
+    status = json.loads(command("status", endpoint, "--json", cwd=here).stdout)
+    [seen] = [each for each in status["runs"] if each["run"] == int(run)]
+    assert (seen["label"], seen["state"], seen["detached"]) == ("job.py", "running", True)
+    assert command("cancel", endpoint, run, cwd=here).returncode == 0
+    assert "cancel" in command("status", endpoint, cwd=here).stdout
+
+
+def test_ctrl_c_cancels_that_flow_and_is_exit_code_130(endpoint: str, here: Path) -> None:
+    arguments = ("run", "job.py", "--connect", endpoint, "--set", "seconds=98")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=here,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    runs: list[dict[str, object]] = []
+    while not runs:
+        status = json.loads(command("status", endpoint, "--json", cwd=here).stdout)
+        runs = [each for each in status["runs"] if each["client"] == process.pid and each["running"]]
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted; waiting for" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("run", "job.py", "--connect", "ipc:///nowhere/c"), 69, "nobody listens on ipc:///nowhere/c"),
+        (("status", "ipc:///nowhere/c"), 69, "orchestrator coordinator --listen"),
+        (("run", "job.py", "--connect", "tcp://127.0.0.1:1"), 2, "without keys"),
+        (("coordinator", "--listen", "ipc:///tmp/c"), 2, "0700"),
+        (("run", "job.py", "--detach"), 2, "--detach needs --connect"),
+        (("run", "job.py", "-w", "1", "--connect", "ipc:///x/c"), 2, "either --workers or --connect"),
+        (("why", "job.py", "third"), 2, "no node 'third'; it has first, second"),
+        (("why", "3", "first"), 2, "--connect ENDPOINT"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_an_exit_code(
+    here: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    ended = command(*arguments, cwd=here)
+    assert ended.returncode == code, ended
+    assert message in " ".join(ended.stderr.split())
+
+
+def test_an_exit_code_tells_what_a_coordinator_refused(endpoint: str, here: Path) -> None:
+    ended = command("cancel", endpoint, "12345", cwd=here)
+    assert (ended.returncode, ended.stderr) == (1, "error: there is no run 12345\n")
+    ended = command("coordinator", "--listen", endpoint, cwd=here)
+    assert ended.returncode == 1
+    assert "listens on" in ended.stderr

@@ -1,0 +1,296 @@
+"""Flows on a coordinator in a process of its own, as a client meets it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.graph.draft import parameter
+from orchestrator.graph.flow import Flow
+from orchestrator.graph.node import node
+from orchestrator.runtime.errors import FlowTimeoutError, RemoteTraceback
+from orchestrator.service import client as client_module
+from orchestrator.service.client import CoordinatorClient, connect
+from orchestrator.service.errors import (
+    CoordinatorLost,
+    FlowCancelled,
+    NotOnWorkers,
+    RequestRejected,
+    VersionMismatch,
+)
+from protocol.client_messages import Accepted, RunStatus, Submit
+from protocol.endpoints import EndpointInUse, NobodyListens
+from protocol.transport import InsecureTransport
+from tests.service.conftest import started
+
+
+@pytest.fixture
+def client(endpoint: str) -> Iterator[CoordinatorClient]:
+    with connect(endpoint) as client:
+        yield client
+
+
+@node
+def numbers(count: int):  # type: ignore[no-untyped-def]
+    yield from range(count)
+
+
+@node
+def double(x: int) -> int:
+    return 2 * x
+
+
+@node
+def add_up(xs: list[int]) -> int:
+    return sum(xs)
+
+
+@node
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@node
+def fail(text: str) -> None:
+    raise LookupError(text)
+
+
+@node(placement="inline")
+def here() -> int:
+    return 1
+
+
+def doubled(count: int) -> Flow:
+    with Flow() as f:
+        f.source = numbers(parameter("count", count))
+        f.result = add_up(double.map(f.source))
+    return f
+
+
+def sleeping(seconds: float) -> Flow:
+    with Flow() as f:
+        f.result = sleep(seconds)
+    return f
+
+
+def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(0.01)
+
+
+def status_of(client: CoordinatorClient, run: int) -> RunStatus:
+    return next(each for each in client.status().runs if each.run == run)
+
+
+def test_a_flow_runs_elsewhere_and_its_results_are_read_here(client: CoordinatorClient) -> None:
+    f = doubled(20)
+    report = client.run(f)
+    assert f.result.get_data() == (380,)
+    assert report.nodes["source"].chunks == 20
+    assert client.run(f, parameters={"count": 3}).status == "done"
+    assert f.result.get_data() == (6,)
+    assert client.run(f, stop_at_node_generation={f.source: (0, 3)}).status == "limit"
+
+
+def test_an_exception_of_a_node_is_raised_here_with_the_worker_s_traceback(
+    client: CoordinatorClient,
+) -> None:
+    with Flow() as f:
+        f.culprit = fail("missing")
+    with pytest.raises(LookupError, match="missing") as caught:
+        client.run(f)
+    assert "culprit" in caught.value.__notes__[0]
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    assert "in fail" in caught.value.__cause__.text
+
+
+def test_flows_of_several_clients_run_at_once_and_do_not_disturb_each_other(endpoint: str) -> None:
+    with connect(endpoint) as one, connect(endpoint) as other:
+        with Flow() as bad:
+            bad.result = fail("one's own")  # the same name as a node of the others
+        long, short = sleeping(0.3), doubled(50)
+        slow, failing, quick = one.submit(long), other.submit(bad), other.submit(short)
+        with pytest.raises(LookupError):
+            failing.result()
+        quick.result()
+        assert not slow.is_over
+        slow.result()
+        assert (long.result.get_data(), short.result.get_data()) == ((0.3,), (2450,))
+        assert len({slow.run, failing.run, quick.run}) == 3
+
+
+def test_a_time_limit_is_the_flow_s_own(client: CoordinatorClient) -> None:
+    with pytest.raises(FlowTimeoutError):
+        client.run(sleeping(100), timeout_s=0.1)
+
+
+def test_waiting_may_be_bounded_and_goes_on(client: CoordinatorClient) -> None:
+    handle = client.submit(sleeping(0.2))
+    assert not handle.wait(0.01)
+    with pytest.raises(TimeoutError, match="has not ended"):
+        handle.result(0.01)
+    assert handle.wait()
+
+
+def test_a_flow_is_cancelled_by_its_own_client_and_by_another(endpoint: str) -> None:
+    with connect(endpoint) as one, connect(endpoint) as other:
+        first, second = one.submit(sleeping(100), label="x"), one.submit(sleeping(100))
+        first.cancel()
+        with pytest.raises(FlowCancelled, match=rf"run {first.run} \(x\) was cancelled"):
+            first.result()
+        other.cancel(second.run)
+        with pytest.raises(FlowCancelled):
+            second.result()
+        with pytest.raises(RequestRejected, match="has ended: cancelled"):
+            other.cancel(second.run)
+        with pytest.raises(RequestRejected, match="there is no run 9999"):
+            other.cancel(9999)
+
+
+def test_a_client_that_closes_leaves_only_what_it_detached(endpoint: str) -> None:
+    with connect(endpoint) as leaving:
+        left = leaving.submit(sleeping(100)).run
+        detached = leaving.submit(sleeping(0.3), detach=True).run
+    with connect(endpoint) as client:
+        until(lambda: status_of(client, left).state == "cancelled")
+        until(lambda: status_of(client, detached).state == "done")
+
+
+def test_a_client_that_is_killed_has_its_flow_cancelled(endpoint: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import sys, time
+            from orchestrator import Flow, connect, node
+
+            @node
+            def sleep():
+                time.sleep(100)
+
+            with Flow() as f:
+                f.sleep = sleep()
+            handle = connect(sys.argv[1]).submit(f)
+            print(handle.run, flush=True)
+            handle.wait()
+            """
+        )
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(script), endpoint], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    run = int(process.stdout.readline())
+    process.kill()
+    process.communicate()
+    with connect(endpoint) as client:
+        until(lambda: status_of(client, run).state == "cancelled")
+
+
+def test_a_module_beside_the_client_travels_along(
+    client: CoordinatorClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The coordinator's workers cannot import it: they look where the coordinator does.
+    (tmp_path / "helpers_of_mine.py").write_text(
+        "from orchestrator import node\n\ndef three():\n    return 3\n\n"
+        "@node\ndef triple(x):\n    return three() * x\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import helpers_of_mine  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    with Flow() as f:
+        f.result = helpers_of_mine.triple(4)
+    client.run(f)
+    assert f.result.get_data() == (12,)
+
+
+def test_inline_nodes_are_refused_before_anything_is_sent(client: CoordinatorClient) -> None:
+    with Flow() as f:
+        f.glue = here()
+    with pytest.raises(NotOnWorkers, match=r"'glue' \(.*placement='inline'\)"):
+        client.run(f)
+
+
+def test_a_flow_that_does_not_decode_is_an_error_for_that_client_only(
+    client: CoordinatorClient,
+) -> None:
+    handle = client.submit(sleeping(0.2))
+    with pytest.raises(RequestRejected, match="the flow does not decode"):
+        client._ask(99, Submit(99, "x", b"\xc1", {}, {}, None, None, True, False), Accepted)
+    handle.result()
+
+
+def test_what_a_node_waits_for_is_told_by_number_or_label(client: CoordinatorClient) -> None:
+    with Flow() as f:
+        f.first = sleep(0.5)
+        f.second = double(f.first)
+    handle = client.submit(f, label="two")
+    for flow in (str(handle.run), "two"):
+        assert client.waits(flow, "second").sentences == ["'second' waits for a final value of 'first'"]
+    assert client.waits("two", "first").sentences == []
+    with pytest.raises(RequestRejected, match="has no node 'third'; it has first, second"):
+        client.waits("two", "third")
+    with pytest.raises(RequestRejected, match="no flow called three is running"):
+        client.waits("three", "first")
+    handle.result()
+    assert {node.name: node.done for node in handle.progress.values()} == {"first": 1, "second": 1}
+
+
+def test_another_version_is_refused_with_both_named(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "SERVICE_VERSION", 99)
+    with pytest.raises(VersionMismatch, match=r"protocol 1 .* protocol 99"):
+        connect(endpoint)
+
+
+def test_a_second_coordinator_on_a_path_is_refused_with_who_holds_it(endpoint: str) -> None:
+    from orchestrator.service.server import serve  # noqa: PLC0415
+
+    with connect(endpoint) as client:
+        pid = client.pid
+    with pytest.raises(EndpointInUse, match=f"process {pid} listens"):
+        serve(endpoint, 1, lambda *_: None)
+
+
+def test_tcp_is_refused() -> None:
+    with pytest.raises(InsecureTransport, match="without keys"):
+        connect("tcp://127.0.0.1:5555")
+
+
+def test_a_coordinator_that_dies_is_noticed_and_its_path_can_be_taken_over(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/own/c"
+    arguments = ("coordinator", "--listen", endpoint, "--workers", "1")
+    with started(*arguments, until="listening") as process, connect(endpoint) as client:
+        handle = client.submit(sleeping(100))
+        process.send_signal(signal.SIGKILL)
+        with pytest.raises(CoordinatorLost, match=f"pid {process.pid}\\) has ended"):
+            handle.wait()
+    with pytest.raises(NobodyListens, match="has ended"):
+        connect(endpoint)
+    with started(*arguments, until="listening"), connect(endpoint) as client:
+        client.stop()
+        client.wait_ended()
+    assert not list((tmp_path / "own").iterdir())
+
+
+def test_draining_ends_the_coordinator_when_its_last_flow_has_ended(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/own/c"
+    with started("coordinator", "--listen", endpoint, "-w", "1", until="listening") as process:
+        with connect(endpoint) as client:
+            f = sleeping(0.2)
+            handle = client.submit(f)
+            client.drain()
+            with pytest.raises(RequestRejected, match="takes no more flows"):
+                client.submit(sleeping(0))
+            handle.result()
+            assert f.result.get_data() == (0.2,)
+        assert process.wait(10) == 0
