@@ -17,7 +17,6 @@ is left waiting for ever.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from typing import Final
 
 from executor.actions import (
@@ -38,6 +37,7 @@ from executor.host import NO_EVIDENCE, Evidence, Invocation, LossReason, WorkerL
 from executor.ladder import NOTHING, Ladder, Look, Rung, Stepping
 from executor.lease import Lease
 from executor.limits import Limits
+from executor.line import Line
 from executor.losses import report_end
 from executor.placement import Durations, Load, choose
 from executor.watching import EXAMINE_S, Overrun, TimeWatch, Vitals, overrun_of
@@ -78,7 +78,7 @@ class PoolMachine:
         self._spawned = 0
         self._failed_starts: list[int | None] = []
         self._leases: dict[AttemptKey, Lease] = {}
-        self._line: OrderedDict[AttemptKey, Invocation] = OrderedDict()
+        self._line = Line()
         self._pins: dict[tuple[RunId, NodeId], int] = {}
         self._look = look
         self._ladder = Ladder(limits.grace_s, look)
@@ -268,7 +268,7 @@ class PoolMachine:
                 return [self._assign(worker, invocation)]
         elif invocation.pinned and (worker := self._pinned_to(invocation)) is not None:
             return [self._assign(worker, invocation)]
-        self._line[invocation.key] = invocation
+        self._line.add(invocation)
         return []
 
     def lease(self, key: AttemptKey) -> Lease | None:
@@ -301,7 +301,7 @@ class PoolMachine:
 
     def recall(self, key: AttemptKey) -> tuple[int | None, list[Action]]:
         """Give an attempt up: the worker to send Cancel to, if any, and what else is to be done."""
-        if self._line.pop(key, None) is not None:
+        if self._line.remove(key):
             return None, [ReportCancelled(key)]
         lease = self._leases.get(key)
         return None if lease is None else lease.worker, []
@@ -336,11 +336,10 @@ class PoolMachine:
         """Some worker may have room: send it what waits."""
         actions: list[Action] = []
         while self._line:
-            worker = self._place(next(iter(self._line.values())))
+            worker = self._place(self._line.first())
             if worker is None:
                 break
-            _, invocation = self._line.popitem(last=False)
-            actions.append(self._assign(worker, invocation))
+            actions.append(self._assign(worker, self._line.take()))
         return actions
 
     # -- checking ---------------------------------------------------------------------------------
@@ -357,7 +356,7 @@ class PoolMachine:
             assert worker.load.active == len(worker.leases) - suspended, worker
             assert 0 <= worker.load.unknown <= worker.load.active, worker
         assert held == self._leases
-        assert not held.keys() & self._line.keys()
+        assert not held.keys() & set(self._line)
         assert self._ladder.keys() <= held.keys()
         assert len(self._workers) == 0 or self._spawned >= max(self._workers)
         if self._line:

@@ -31,6 +31,7 @@ PURE = (
     "protocol.link",
     "protocol.resumable",
     "protocol.serialization",
+    "executor.line",
     "executor.pool_machine",
     "executor.actions",
     "executor.worker_states",
