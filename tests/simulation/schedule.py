@@ -12,7 +12,7 @@ from executor import peer as peer_module
 from executor import pool as pool_module
 from executor.actions import Interrupt, KillWorker, TerminateWorker
 from executor.pool import Pool
-from executor.pool_machine import WorkerState
+from executor.worker_states import WorkerState
 from protocol.messages import AttemptKey
 from tests.simulation.client import RUN, Client
 from tests.simulation.faults import Faults, KillPoint, Moment
