@@ -17,9 +17,10 @@ from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, Final, TypeAlias
 
-from executor.body_task import BodyTask, Resume, Signal, begun, owner, pass_on
+from executor.body_task import BodyTask, Resume, Signal, begun, pass_on
 from executor.life_cycle import Step
 from executor.running_loop import enter_running_loop, leave_running_loop
+from executor.surroundings import surroundings
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +188,8 @@ class AsyncioTask(BodyTask):
 def _task_of_body(loop: AbstractEventLoop, spawned: Any, **options: Any) -> Any:
     """The task factory: a task spawned by a body, or by one of its tasks, is that body's."""
     context = options.get("context")
-    body_task = owner.get() if context is None else context.get(owner)
+    around = surroundings.get() if context is None else context.get(surroundings)
+    body_task = None if around is None else around.task
     if not isinstance(body_task, AsyncioTask) or not asyncio.iscoroutine(spawned):
         return Task(spawned, loop=loop, **options)
     return body_task.adopt(spawned, options)

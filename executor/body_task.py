@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context, ContextVar
+from contextvars import Context
 from types import coroutine
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -25,9 +25,6 @@ from executor.life_cycle import Awaiting, Step
 
 T = TypeVar("T")
 _Coroutine: TypeAlias = Coroutine[Any, Any, Any]
-
-owner: ContextVar[BodyTask | None] = ContextVar("owner", default=None)
-"""In the context of an ``async`` body, and so of the tasks that it spawns: the body's task."""
 
 
 class Resume(Protocol):

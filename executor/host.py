@@ -56,6 +56,7 @@ class Invocation:
     node's state. ``checkpoint``: report the state with the result. ``start``: what the instance is made
     from, None: anew. ``resumes``: a host that has it from the node's last attempt goes on with that one.
     ``timeout_s`` is how long the body may compute; None: as the host has it.
+    ``name`` is the node's; ``context`` is what the body's ``current_context()`` gives.
     """
 
     key: AttemptKey
@@ -69,6 +70,8 @@ class Invocation:
     start: Start | None = None
     resumes: bool = False
     timeout_s: float | None = None
+    name: str = ""
+    context: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)

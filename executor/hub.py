@@ -25,13 +25,14 @@ from executor.accumulation import ShapeError, accumulator
 from executor.attempt import Attempt, Port
 from executor.blueprint import BodyKind
 from executor.body import NO_VALUE, SKIP, StreamCancelled
-from executor.body_task import BodyTask, owner
+from executor.body_task import BodyTask
 from executor.code import LoadedCode, load_code
 from executor.failure import describe
 from executor.host import Broken, Invocation, Reports
 from executor.instances import Instances, StateError, snapshot
 from executor.interrupting import Gate
 from executor.life_cycle import NATURAL_END, Awaiting, Blocked, Body, Raised, Returned, Step, Yielded
+from executor.surroundings import Surroundings, surroundings
 from executor.unwinding import finish_unwinding, unwind
 from protocol import serialization
 from protocol.messages import (
@@ -80,7 +81,8 @@ class Hub:
     ``mark`` is told which attempt is stepped, and None after it. ``on_take`` is called when a body has
     taken a chunk, with whether that was the last it had: it may now compute for long before it comes
     back. ``open_task`` makes the task of an ``async`` body on the event loop there is; without it,
-    awaiting anything but a stream is an error in the body.
+    awaiting anything but a stream is an error in the body. ``make_context`` makes what bodies ask for by
+    ``current_context()``; without it that comes with their invocations.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Hub:
         mark: Callable[[AttemptKey | None], None] = _nothing,
         on_take: Callable[[bool], None] = _nothing,
         open_task: Callable[[BodyResume], BodyTask] | None = None,
+        make_context: Callable[[AttemptKey], object] | None = None,
     ) -> None:
         self.reports: Reports
         self.codec = codec
@@ -97,6 +100,7 @@ class Hub:
         self.gate = Gate()
         self.mark = mark
         self._open_task = open_task
+        self._make_context = make_context
         self._attempts: dict[AttemptKey, Attempt] = {}
         # A body that was resting goes before those that begin or go on: others wait for it.
         self._woken: deque[Attempt] = deque()
@@ -304,9 +308,10 @@ class Hub:
             is_async=shape.is_async,
             reads_streams=bool(attempt.ports),
         )
+        around = Surroundings(invocation, code.body, self.codec.loads, self._make_context)
+        body.context.run(surroundings.set, around)
         if shape.is_async and self._open_task is not None:
-            attempt.task = self._open_task(BodyResume(self, attempt))
-            body.context.run(owner.set, attempt.task)
+            attempt.task = around.task = self._open_task(BodyResume(self, attempt))
         return body
 
     def _load(self, invocation: Invocation) -> LoadedCode:

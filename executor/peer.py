@@ -56,6 +56,8 @@ class Writer:
                 invocation.checkpoint,
                 self._start(invocation) if invocation.pinned else None,
                 invocation.resumes,
+                invocation.name,
+                None if invocation.context is None else self.session.attach(invocation.context),
             )
         )
 

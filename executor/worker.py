@@ -265,6 +265,8 @@ class Worker:
                 checkpoint=message.checkpoint,
                 start=None if message.start is None else _start(message.start, envelope),
                 resumes=message.resumes,
+                name=message.name,
+                context=None if message.context is None else envelope.value(message.context),
             )
         )
 

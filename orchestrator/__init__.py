@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from executor.body import NO_VALUE, SKIP, Stream, StreamCancelled, UpstreamFailed
     from executor.errors import MemoryLimitExceeded, NodeTimeoutError, PoolBroken, WorkerCrashed
     from executor.pool import Pool
+    from executor.surroundings import (
+        FlowInfo,
+        NodeInfo,
+        current_context,
+        current_flow,
+        current_node,
+    )
     from orchestrator.errors import (
         FlowDefinitionError,
         FlowError,
@@ -64,6 +71,7 @@ __all__ = [
     "FlowDefinitionError",
     "FlowError",
     "FlowHandle",
+    "FlowInfo",
     "FlowInstrument",
     "FlowTimeoutError",
     "GroupTemplate",
@@ -72,6 +80,7 @@ __all__ = [
     "MemoryLimitExceeded",
     "MissingDefaultError",
     "NodeError",
+    "NodeInfo",
     "NodeReport",
     "NodeSharingWarning",
     "NodeTemplate",
@@ -95,6 +104,9 @@ __all__ = [
     "VersionMismatch",
     "WorkerCrashed",
     "connect",
+    "current_context",
+    "current_flow",
+    "current_node",
     "node",
     "parameter",
 ]
@@ -103,6 +115,13 @@ _HOMES: Final = {
     "executor.body": ("NO_VALUE", "SKIP", "Stream", "StreamCancelled", "UpstreamFailed"),
     "executor.errors": ("MemoryLimitExceeded", "NodeTimeoutError", "PoolBroken", "WorkerCrashed"),
     "executor.pool": ("Pool",),
+    "executor.surroundings": (
+        "FlowInfo",
+        "NodeInfo",
+        "current_context",
+        "current_flow",
+        "current_node",
+    ),
     "orchestrator.errors": (
         "FlowDefinitionError",
         "FlowError",

@@ -52,7 +52,7 @@ class Coordinator:
         self._steps_inline = False
         self._crash: BaseException | None = None
         self._inline = InlineTasks(self._turn_after_step)
-        self._hub = Hub(BY_REFERENCE, open_task=self._inline.open)
+        self._hub = Hub(BY_REFERENCE, open_task=self._inline.open, make_context=job.make_context)
         hosts: dict[Placement, Host] = {"inline": self._hub}
         self._pumps = [] if pump is None else [pump]
         if pump is not None:
@@ -61,7 +61,7 @@ class Coordinator:
         if any(node.placement == "thread" for node in job.spec.nodes):
             self._thread = hosts["thread"] = ThreadHost()
             self._pumps.append(Pump(self._thread))
-        self._router = Router(job.spec, hosts, dumps)
+        self._router = Router(job.spec, hosts, dumps, job.make_context)
         self.machine = FlowMachine(job, self.number, self._router)
         self._hub.attach(self.machine)
         if pump is not None:

@@ -11,8 +11,9 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, TypeAlias
 
-from executor.body_task import BodyTask, Resume, Signal, begun, owner, pass_on
+from executor.body_task import BodyTask, Resume, Signal, begun, pass_on
 from executor.life_cycle import Step
+from executor.surroundings import surroundings
 from orchestrator.event_loop import Event, EventLoop, TaskCancelled
 
 _Coroutine: TypeAlias = Coroutine[Any, Any, Any]
@@ -93,7 +94,8 @@ class InlineTask(BodyTask):
 
 def _wrap(loop: EventLoop, spawned: _Coroutine) -> _Coroutine:
     """What runs in place of a coroutine that is spawned on the loop."""
-    task = owner.get()
+    around = surroundings.get()
+    task = None if around is None else around.task
     if not isinstance(task, InlineTask) or task.loop is not loop:
         return spawned  # not by a body, or by one that runs another flow
     return begun(task.tasks.run_child(task, spawned, copy_context()))

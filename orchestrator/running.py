@@ -10,11 +10,14 @@ from typing import TypeAlias, TypedDict, Unpack
 
 from executor.code import encode_code
 from executor.pool import Pool, usable_cores
+from executor.running_loop import enter_running_loop, leave_running_loop
+from executor.surroundings import running_flow
+from orchestrator.contexts import ContextFactory, Contexts
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import InvalidFlowError
 from orchestrator.event_loop import EventLoop
 from orchestrator.graph.compile import compile_flow
-from orchestrator.graph.flow import Flow, StopAt, publish, states_of
+from orchestrator.graph.flow import Flow, StopAt, graph_of, publish, states_of
 from orchestrator.graph.limits import stop_limits
 from orchestrator.instrumenting import Instrumented
 from orchestrator.instruments import current_instrument
@@ -48,6 +51,7 @@ class RunOptions(TypedDict, total=False):
     terminate_on_node_error: bool
     timeout_s: float | None
     parameters: Mapping[str, object] | None
+    context_factory: ContextFactory | None
     observe: Observer | None
 
 
@@ -72,7 +76,7 @@ class _Ended:
     seconds: float
 
 
-def _execute(
+def _execute(  # noqa: PLR0913 - the options of a run
     flow: Flow,
     *,
     workers: int | None = None,
@@ -81,6 +85,7 @@ def _execute(
     terminate_on_node_error: bool = True,
     timeout_s: float | None = None,
     parameters: Mapping[str, object] | None = None,
+    context_factory: ContextFactory | None = None,
     observe: Observer | None = None,
 ) -> _Ended:
     started = perf_counter()
@@ -103,6 +108,9 @@ def _execute(
         spill=spill,
         observe=observe,
         states=states_of(flow),
+        make_context=None
+        if context_factory is None
+        else Contexts(context_factory, graph_of(flow).nodes).make,
     )
     with ExitStack() as stack:
         stack.callback(spill.close)
@@ -113,7 +121,7 @@ def _execute(
             pool = None
         elif pool is None:
             pool = stack.enter_context(Pool(workers))
-        machine = _run(job, pool)
+        machine = _run(flow, job, pool)
         if pool is not None and pool.failure is not None:
             raise pool.failure  # says more than that a node was lost
     publish(flow, RunResults(spec, machine.newest))
@@ -127,10 +135,19 @@ def _raise_failure(ended: _Ended) -> None:
         raise error
 
 
-def _run(job: Job, pool: Pool | None) -> FlowMachine:
+def _run(flow: Flow, job: Job, pool: Pool | None) -> FlowMachine:
     # Pumps that the run leaves behind are closed with the loop's other tasks.
     coordinator = Coordinator(job, None if pool is None else Pump(pool))
-    machine = EventLoop().run_until_complete(coordinator.run(), join=True, wait_for_spawned_tasks=False)
+    # The caller may be a coroutine of asyncio; plain bodies may call asyncio.run() all the same.
+    callers_loop = leave_running_loop()
+    token = running_flow.set(flow)
+    try:
+        machine = EventLoop().run_until_complete(
+            coordinator.run(), join=True, wait_for_spawned_tasks=False
+        )
+    finally:
+        running_flow.reset(token)
+        enter_running_loop(callers_loop)
     assert isinstance(machine, FlowMachine)
     return machine
 

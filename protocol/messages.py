@@ -243,6 +243,8 @@ class Invoke(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
 
     ``checkpoint``: send the state of the node's class with ``Completed``. ``start``: make its instance
     from this. ``resumes``: if there is one of an earlier run of the node, go on with that.
+
+    ``name`` is the node's; ``context`` is for its body to ask for.
     """
 
     key: AttemptKey
@@ -254,6 +256,8 @@ class Invoke(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     checkpoint: bool = False
     start: WireStart | None = None
     resumes: bool = False
+    name: str = ""
+    context: WireValue | None = None
 
 
 class Deliver(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):

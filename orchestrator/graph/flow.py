@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -18,6 +18,7 @@ from orchestrator.graph.results import Results
 
 if TYPE_CHECKING:
     from executor.pool import Pool
+    from executor.surroundings import NodeInfo
     from orchestrator.node_state import NodeState
     from orchestrator.report import RunReport
 
@@ -149,6 +150,7 @@ class Flow:
         terminate_on_node_error: bool = True,
         timeout_s: float | None = None,
         parameters: Mapping[str, object] | None = None,
+        context_factory: Callable[[NodeInfo], object] | None = None,
     ) -> RunReport:
         """Run the flow to its end and report on it.
 
@@ -164,6 +166,8 @@ class Flow:
                 there are several, an ExceptionGroup of all of them is its ``__cause__``.
             timeout_s: end the run after so long.
             parameters: values for ``parameter(name)``.
+            context_factory: called here with the :class:`NodeInfo` of a run of a node, makes what
+                ``current_context()`` gives to its body; it must pickle unless the body is inline.
 
         Raises:
             Exception: whatever a node raised, with the worker's traceback chained to it.
@@ -180,6 +184,7 @@ class Flow:
             terminate_on_node_error=terminate_on_node_error,
             timeout_s=timeout_s,
             parameters=parameters,
+            context_factory=context_factory,
         )
 
     def run_until_complete(
@@ -191,6 +196,7 @@ class Flow:
         pool: Pool | None = None,
         timeout_s: float | None = None,
         parameters: Mapping[str, object] | None = None,
+        context_factory: Callable[[NodeInfo], object] | None = None,
     ) -> None:
         """Run the flow like :meth:`run`; reaching the stop limit is an exception here.
 
@@ -201,6 +207,7 @@ class Flow:
             pool: as for :meth:`run`.
             timeout_s: as for :meth:`run`.
             parameters: as for :meth:`run`.
+            context_factory: as for :meth:`run`.
 
         Raises:
             TerminateLimitReached: a node has emitted the generation to stop at.
@@ -216,6 +223,7 @@ class Flow:
             terminate_on_node_error=terminate_on_node_error,
             timeout_s=timeout_s,
             parameters=parameters,
+            context_factory=context_factory,
         )
 
 

@@ -17,14 +17,20 @@ class Router:
     """The one host a flow machine sees: ``hosts`` by the placement they serve.
 
     Values of inline nodes are objects by reference; ``dumps`` serializes one where it leaves for
-    a worker. The verbs that carry values raise NodeError where that fails, which ends the run.
+    a worker, and also what ``make_context`` makes for an attempt there. The verbs that carry values
+    raise NodeError where that fails, which ends the run.
     """
 
     def __init__(
-        self, spec: FlowSpec, hosts: Mapping[Placement, Host], dumps: Callable[[object], Value]
+        self,
+        spec: FlowSpec,
+        hosts: Mapping[Placement, Host],
+        dumps: Callable[[object], Value],
+        make_context: Callable[[AttemptKey], object] | None = None,
     ) -> None:
         self._hosts = hosts
         self._dumps = dumps
+        self._make_context = make_context
         self._nodes = spec.nodes
         self._is_inline = [node.placement == "inline" for node in spec.nodes]
         self._by_node = [hosts[node.placement] for node in spec.nodes]
@@ -32,6 +38,9 @@ class Router:
     def invoke(self, invocation: Invocation) -> None:
         if not self._is_inline[invocation.key.node]:
             invocation = self._portable(invocation)
+            if self._make_context is not None:
+                context = self._encoded_context(self._make_context(invocation.key), invocation.key)
+                invocation = replace(invocation, context=context)
         self._of(invocation.key).invoke(invocation)
 
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
@@ -80,6 +89,14 @@ class Router:
             return self._dumps(value.object)
         except SerializationError as error:
             raise self._cannot_leave(error, reader, port) from error
+
+    def _encoded_context(self, context: object, key: AttemptKey) -> Value:
+        try:
+            return self._dumps(context)
+        except SerializationError as error:
+            node = self._nodes[key.node]
+            what = "what context_factory has made for it cannot go to the worker that runs it"
+            raise NodeError(node.name, node.place, key.generation, what, str(error)) from error
 
     def _cannot_leave(self, error: SerializationError, reader: AttemptKey, port: int) -> NodeError:
         """Names the inline node whose value it is; constants and parameters were encoded before."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from executor.host import Code
 from orchestrator.node_state import NodeState
 from orchestrator.spec import FlowSpec, Locals
-from protocol.messages import Digest
+from protocol.messages import AttemptKey, Digest
 from protocol.values import Local, Value
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class Job:
     """``observe`` is called after each turn with the machine, to read from; it must not block.
 
     ``limits`` maps node numbers to the generation at which to stop; ``constant_limit`` is that of all
-    constants. ``states`` are those of the nodes that are classes, where they have one from before.
+    constants. ``make_context`` makes what the body of an attempt gets by ``current_context()``.
+    ``states`` are those of the nodes that are classes, where they have one from before.
     """
 
     spec: FlowSpec
@@ -37,6 +38,7 @@ class Job:
     spill: Spill | None = None
     observe: Callable[[FlowMachine], None] | None = None
     states: Mapping[int, NodeState] = field(default_factory=dict)
+    make_context: Callable[[AttemptKey], object] | None = None
 
     def state_of(self, node: int) -> NodeState | None:
         """The state of a node, by number; None for a node that keeps none."""

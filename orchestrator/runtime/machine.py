@@ -261,6 +261,7 @@ class FlowMachine:
                 start=start,
                 resumes=resumes,
                 timeout_s=spec.timeout_s,
+                name=spec.name,
             )
         )
         self.live[key] = node
