@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -118,13 +118,15 @@ class Builder:
         """
         whole: set[Expansion] = set()
         for record in self._records:  # grows while it is walked
-            others = list(_connected(record))
+            for argument in record.inputs:
+                of = argument.of if type(argument) is OutputRef else argument
+                if type(of) is DraftNode and record_of(of).owner is None:
+                    self.adopt(record_of(of))
             if record.group is not None and (group := record.group.outermost) not in whole:
                 whole.add(group)
-                others += group.records
-            for other in others:
-                if other.owner is None:
-                    self.adopt(other)
+                for member in group.records:
+                    if member.owner is None:
+                        self.adopt(member)
         self._records.sort(key=attrgetter("created"))
 
     def _name_nodes(self, held: Mapping[str, object]) -> None:
@@ -156,10 +158,3 @@ class Builder:
         self.graph()
         classes = [record for record in self._records if record.template.blueprint.is_class]
         return {record.number: state_of(record) for record in classes}
-
-
-def _connected(record: NodeRecord) -> Iterator[NodeRecord]:
-    for argument in record.inputs:
-        of = argument.of if isinstance(argument, OutputRef) else argument
-        if isinstance(of, DraftNode):
-            yield record_of(of)

@@ -102,14 +102,15 @@ class _Compiler:
 
     def node(self, node: GraphNode) -> NodeSpec:
         options = node.template.options
+        ports = [
+            PortSpec(port.name, port.run_level, self._input(node, index, source))
+            for index, (port, source) in enumerate(zip(node.ports, node.inputs, strict=True))
+        ]
         return NodeSpec(
             name=node.name,
             kind=node.kind,
             code=self._code(node),
-            ports=tuple(
-                PortSpec(port.name, port.run_level, self._input(node, index, source))
-                for index, (port, source) in enumerate(zip(node.ports, node.inputs, strict=True))
-            ),
+            ports=tuple(ports),
             placement=self._placement(node),
             place=node.place,
             needed_outputs=node.needed_outputs,
@@ -150,16 +151,17 @@ class _Compiler:
 
     def _input(self, node: GraphNode, index: int, source: Source) -> InputSpec:
         match source:
-            case EdgeSource(producer, output):
+            case EdgeSource():
+                producer = source.producer
                 delay = self._plan.delay(node.number, index)
                 window = self._window(self._graph.nodes[producer], node)
-                return EdgeInput(producer, output, delay, window)
-            case ConstantSource(value):
-                return ConstantInput(self._constant(node, index, value))
-            case ParameterSource(name):
+                return EdgeInput(producer, source.output, delay, window)
+            case ConstantSource():
+                return ConstantInput(self._constant(node, index, source.value))
+            case ParameterSource():
                 if self._placement(node) != "inline":
-                    self._remote_readers.setdefault(name, (node, index))
-                return ParameterInput(name)
+                    self._remote_readers.setdefault(source.name, (node, index))
+                return ParameterInput(source.name)
             case DefaultSource():
                 return Unconnected()
 

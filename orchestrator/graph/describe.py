@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
+
+from executor.blueprint import Port
 from orchestrator.graph.finalized import (
     ConstantSource,
     DefaultSource,
@@ -18,8 +20,7 @@ from orchestrator.graph.planning import Plan
 from orchestrator.spec import Kind, Placement
 
 
-@dataclass(frozen=True, slots=True)
-class InputDescription:
+class InputDescription(Struct, frozen=True):
     """What feeds a port. ``source`` is a node's name, a constant's repr, or a parameter's name.
 
     ``kind``: ``edge``, ``constant``, ``parameter`` or ``default``. ``output`` and ``delay`` (in
@@ -34,8 +35,7 @@ class InputDescription:
     delay: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class NodeDescription:
+class NodeDescription(Struct, frozen=True):
     """A node; ``place`` is where it was written."""
 
     name: str
@@ -47,16 +47,14 @@ class NodeDescription:
     inputs: tuple[InputDescription, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterDescription:
+class ParameterDescription(Struct, frozen=True):
     """A value given at run time; ``default`` is its repr, None where it is required."""
 
     name: str
     default: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class FlowDescription:
+class FlowDescription(Struct, frozen=True):
     """A planned flow: nodes in order of creation."""
 
     nodes: tuple[NodeDescription, ...]
@@ -75,31 +73,29 @@ def describe(graph: Graph, plan: Plan) -> FlowDescription:
 
 
 def _node(graph: Graph, plan: Plan, node: GraphNode) -> NodeDescription:
+    inputs = [
+        _input(graph, port, source, plan.delay(node.number, index))
+        for index, (port, source) in enumerate(zip(node.ports, node.inputs, strict=True))
+    ]
+    template = node.template
+    placement = template.options.placement
     return NodeDescription(
-        node.name,
-        node.template.name,
-        node.kind,
-        node.template.options.placement,
-        node.place,
-        node.hidden,
-        tuple(
-            _input(graph, port.name, port.run_level, source, plan.delay(node.number, index))
-            for index, (port, source) in enumerate(zip(node.ports, node.inputs, strict=True))
-        ),
+        node.name, template.name, node.kind, placement, node.place, node.hidden, tuple(inputs)
     )
 
 
-def _input(graph: Graph, port: str, run_level: int, source: Source, delay: int) -> InputDescription:
+def _input(graph: Graph, port: Port, source: Source, delay: int) -> InputDescription:
+    name, run_level = port.name, port.run_level
     match source:
-        case EdgeSource(producer, output):
-            name = graph.nodes[producer].name
-            return InputDescription(port, run_level, "edge", name, output, delay)
-        case ConstantSource(value):
-            return InputDescription(port, run_level, "constant", _short(value))
-        case ParameterSource(name):
-            return InputDescription(port, run_level, "parameter", name)
+        case EdgeSource():
+            of = graph.nodes[source.producer].name
+            return InputDescription(name, run_level, "edge", of, source.output, delay)
+        case ConstantSource():
+            return InputDescription(name, run_level, "constant", _short(source.value))
+        case ParameterSource():
+            return InputDescription(name, run_level, "parameter", source.name)
         case DefaultSource():
-            return InputDescription(port, run_level, "default", "")
+            return InputDescription(name, run_level, "default", "")
 
 
 def _short(value: Any) -> str:

@@ -161,13 +161,14 @@ class _Resolver:
         self._owner = owner
         self._names = names
         self._kinds: dict[type, Callable[[Any, GraphNode], Source]] = {
-            DraftNode: lambda node, user: self._edge(node, 0, user),
             Placeholder: self._named,
             OutputRef: self._named,
             Parameter: self._parameter,
         }
 
     def source(self, argument: object, user: GraphNode) -> Source:
+        if type(argument) is DraftNode:
+            return self._edge(argument, 0, user)
         if argument is UNCONNECTED:
             return _DEFAULT
         resolve = self._kinds.get(type(argument))
@@ -182,9 +183,11 @@ class _Resolver:
         return self._edge(of, output, user)
 
     def _edge(self, of: DraftNode | Placeholder, output: int, user: GraphNode) -> Source:
+        if isinstance(of, DraftNode):
+            record = record_of(of)
+            if record.owner is self._owner:
+                return EdgeSource(record.number, output)
         # A placeholder that is left is a name of another flow.
-        if isinstance(of, DraftNode) and record_of(of).owner is self._owner:
-            return EdgeSource(record_of(of).number, output)
         shown = repr(of.name) if isinstance(of, Placeholder) else record_of(of).label
         self.problems.append(f"{user.label} reads {shown}, which belongs to another flow")
         return _UNRESOLVED

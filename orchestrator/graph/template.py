@@ -98,6 +98,7 @@ class NodeTemplate(Generic[P, R_co]):
         if not isinstance(name, str):
             raise TypeError(f"name must be a string, not {name!r}")
         self.blueprint = blueprint(body, options.stream_in)
+        self.positional = sum(not port.keyword_only for port in self.blueprint.ports)
         self.options = options
         self.name = name
         self.place = place
@@ -147,14 +148,15 @@ def bind(
 ) -> list[object]:
     """What feeds each port: those of the signature in order, then one for each further ``*args``."""
     shape = template.blueprint
-    positional = sum(not port.keyword_only for port in shape.ports)
+    positional = template.positional
     if len(args) > positional and shape.variadic is None:
         raise TypeError(
             f"{template.name} at {place}: {len(args)} arguments, but it takes {_count(positional)}"
         )
     extra = args[positional:]
     inputs = list(args[:positional])
-    inputs += [UNCONNECTED] * (len(shape.ports) - len(inputs))
+    if len(inputs) < len(shape.ports):
+        inputs += [UNCONNECTED] * (len(shape.ports) - len(inputs))
     if kwargs:
         index_of = {port.name: index for index, port in enumerate(shape.ports)}
         for name, argument in kwargs.items():

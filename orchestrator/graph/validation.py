@@ -29,8 +29,8 @@ def mistakes(graph: Graph) -> Iterator[str]:
 
 def _mistake(graph: Graph, node: GraphNode, port: Port, source: Source) -> str | None:
     match source:
-        case EdgeSource(producer, output):
-            return _edge_mistake(node, port, graph.nodes[producer], output)
+        case EdgeSource():
+            return _edge_mistake(node, port, graph.nodes[source.producer], source.output)
         case DefaultSource():
             if port.has_default:
                 return None
