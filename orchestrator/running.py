@@ -31,7 +31,7 @@ from orchestrator.runtime.raising import exception_for
 from orchestrator.runtime.results import RunResults
 from orchestrator.spec import FlowSpec, Locals, ParameterSpec
 from orchestrator.spill import DiskSpill
-from protocol.serialization import SerializationError, dumps
+from protocol.serialization import SerializationError, dumps, renew
 from protocol.values import Local, Value
 
 Observer: TypeAlias = Callable[[FlowMachine], None]
@@ -90,6 +90,7 @@ def _execute(  # noqa: PLR0913 - the options of a run
 ) -> _Ended:
     started = perf_counter()
     workers = _workers(workers, pool)
+    renew()  # classes that travel whole go as they are now
     spec, local = compile_flow(flow, workers=workers, encode_code=encode_code, encode_value=dumps)
     limits = stop_limits(flow, stop_at_node_generation)
     values = parameter_values(spec, local, dict(parameters or {}))

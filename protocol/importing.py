@@ -30,8 +30,13 @@ def register_by_value(module: ModuleType) -> None:
     _by_value.add(module.__name__)
 
 
-def travels_by_value(module_name: str) -> bool:
-    """Whether what the module defines has to be pickled whole to arrive in a worker."""
+def travels_by_value(module_name: object) -> bool:
+    """Whether what the module defines has to be pickled whole to arrive in a worker.
+
+    A ``__module__`` may be anything; what is no name says nothing.
+    """
+    if not isinstance(module_name, str):
+        return False
     return module_name in _by_value or not worker_can_import(module_name)
 
 

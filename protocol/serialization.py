@@ -11,13 +11,12 @@ Unpickling runs the sender's code: give ``loads`` only what an authenticated pee
 from __future__ import annotations
 
 import pickle
-import sys
 from collections.abc import Callable
-from functools import cache
 from io import BytesIO
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any, Final
 
+from protocol.definitions import definition_of, renew
 from protocol.importing import JOB_MODULE, register_by_value, travels_by_value, worker_can_import
 from protocol.unpicklable import find_unpicklable
 from protocol.values import VALUE_LIMIT_BYTES, Local, Value, size_bytes
@@ -32,6 +31,7 @@ __all__ = [
     "dumps_or_none",
     "loads",
     "register_by_value",
+    "renew",
     "worker_can_import",
 ]
 
@@ -89,13 +89,14 @@ def dumps(value: object) -> Value:
 
 def dumps_or_none(value: object) -> Value | None:
     """Like ``dumps``; None where that raises, without looking for what is to blame."""
-    for pickler in (_ReferencePickler, _value_pickler()):
+    try:
+        dumped = _dump(_ReferencePickler, value)
+    except _USERS:
         try:
-            dumped = _dump(pickler, value)
+            dumped = _dump(_value_pickler(), value)
         except _USERS:
-            continue
-        return dumped if size_bytes(dumped) <= VALUE_LIMIT_BYTES else None
-    return None
+            return None
+    return dumped if size_bytes(dumped) <= VALUE_LIMIT_BYTES else None
 
 
 def loads(value: Value) -> object:
@@ -160,10 +161,16 @@ class _ByValueError(Exception):
 
 
 class _ReferencePickler(pickle.Pickler):
-    """The C pickler, stopped at the first class or function that has to travel by value."""
+    """The C pickler, stopped at the first function or unknown class that has to travel by value."""
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, (type, FunctionType)) and _travels_by_value(obj.__module__):
+        if isinstance(obj, type):
+            known = definition_of(obj)
+            if known is not None:
+                return known
+        elif not isinstance(obj, FunctionType):
+            return NotImplemented
+        if travels_by_value(obj.__module__):
             raise _ByValueError
         return NotImplemented
 
@@ -177,23 +184,7 @@ def _dump_by_value(value: object) -> Value:
         raise SerializationError(path, reason) from error
 
 
-@cache
 def _value_pickler() -> Callable[..., pickle.Pickler]:
-    import cloudpickle  # noqa: PLC0415 - 25 ms, which many runs never need
-
-    class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it ships no types
-        """Cloudpickle takes for importable whatever is in ``sys.modules``: told better here."""
-
-        def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, (type, FunctionType, ModuleType)):
-                name = obj.__name__ if isinstance(obj, ModuleType) else obj.__module__
-                module = sys.modules.get(name)
-                if module is not None and name != "__main__" and _travels_by_value(name):
-                    cloudpickle.register_pickle_by_value(module)
-            return super().reducer_override(obj)
+    from protocol.value_pickler import ValuePickler  # noqa: PLC0415 - 25 ms, which many runs never need
 
     return ValuePickler
-
-
-def _travels_by_value(module_name: object) -> bool:
-    return isinstance(module_name, str) and travels_by_value(module_name)

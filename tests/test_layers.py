@@ -32,6 +32,9 @@ PURE = (
     "protocol.resumable",
     "protocol.serialization",
     "executor.line",
+    "executor.instances",
+    "protocol.definitions",
+    "protocol.value_pickler",
     "executor.pool_machine",
     "executor.actions",
     "executor.worker_states",
@@ -46,6 +49,7 @@ PURE = (
     "executor.life_cycle",
     "executor.fold",
     "orchestrator.spec",
+    "orchestrator.node_state",
     "orchestrator.progress",
     "orchestrator.report",
     "orchestrator.service.errors",
@@ -81,6 +85,7 @@ IMPURE = {
 # What a pure module needs all the same, and why.
 ALLOWED = {
     ("protocol.serialization", "io"),  # BytesIO is memory
+    ("protocol.value_pickler", "io"),
 }
 
 # Only these know ZeroMQ.
