@@ -328,6 +328,8 @@ class PoolMachine:
     def given_up(self, key: AttemptKey) -> list[Action]:
         """A leased attempt that was told to end has done so."""
         lease = self._leases[key]
+        if lease.overrun is None:
+            return [ReportCancelled(key), *self.ended(key, None)]
         worker = self._workers[lease.worker]
         end = WorkerLoss(worker.id, worker.pid, None, charged=False, reason=LossReason.ENDED)
         return [report_end(lease, end, charged=False), *self.ended(key, None)]

@@ -419,6 +419,13 @@ def test_an_attempt_that_is_recalled_may_take_its_time_until_it_is_cancelled() -
     machine.check()
 
 
+def test_an_attempt_that_is_recalled_and_answers_is_cancelled_and_not_lost() -> None:
+    machine = ready_pool(1)
+    machine.invoke(invocation(1))
+    assert machine.recall(key(1)) == (1, [])
+    assert machine.given_up(key(1)) == [ReportCancelled(key(1))]
+
+
 def test_an_answer_in_time_ends_the_matter() -> None:
     machine = ready_pool(1)
     machine.invoke(invocation(1))

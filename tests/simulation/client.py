@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from executor.host import Code, Input, Invocation, WorkerLoss
+from executor.host import Code, Input, Invocation, LossReason, WorkerLoss
 from executor.pool import Pool
 from protocol.messages import (
     UNLIMITED,
@@ -28,6 +28,8 @@ from tests.simulation.world import Violation, World
 
 RUN: Final = RunId(1)
 CHARGES: Final = 3
+SOFT_BYTES: Final = 100
+HARD_BYTES: Final = 200
 WINDOW: Final = 2
 STATEFUL_NODES: Final = 2
 KINDS: Final = (
@@ -296,6 +298,10 @@ class Client:
     def _judge(self, key: AttemptKey, loss: WorkerLoss) -> None:
         """Whether a loss is as the world knows it."""
         process = self.truth(loss.worker)
+        if loss.reason is LossReason.TIMEOUT:
+            if process.is_alive and process.stepped == key:
+                raise Violation(f"{key} is given up while it runs: no fence")
+            return
         if process.is_alive:
             raise Violation(f"{key} is given up while worker {loss.worker} lives: no fence")
         if loss.pid != process.pid:
@@ -304,6 +310,10 @@ class Client:
             )
         if loss.status not in (None, process.status):
             raise Violation(f"{key} was lost by {loss.status}; the worker ended by {process.status}")
+        if loss.reason is LossReason.MEMORY:
+            if process.resident_bytes <= HARD_BYTES:
+                raise Violation(f"worker {loss.worker} holds {process.resident_bytes} bytes only (P3)")
+            return
         if loss.charged and process.stepped != key:
             raise Violation(f"{key} is blamed, and {process.stepped} was being run (P9)")
         if process.stepped == key and not loss.charged and loss.status is not None:

@@ -40,6 +40,8 @@ class Moment(enum.Enum):
     REPLAY = "an envelope of an earlier worker comes"
     STALE_REPORT = "a worker speaks of an attempt it does not hold"
     GARBAGE = "a worker sends what is no envelope"
+    SWELL = "a worker holds more memory than is good"
+    SWELL_MUCH = "a worker holds more memory than it may"
     ZYGOTE = "the zygote is killed"
 
 

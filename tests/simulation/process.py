@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from executor.page import CURRENT, TARGET
+from executor.page import CURRENT, SINCE, TARGET
 from executor.reporter import Reporter
 from protocol.delivery import Epoch, Resending
 from protocol.framing import Envelope, Parts, worker_session
@@ -81,6 +81,20 @@ class Body:
     rests: bool = False
     queued: bool = False
     flaw: Flaw | None = None
+    seconds: float = 0.0  # of all its steps
+
+
+class SimulatedPage:
+    """``executor.page.Page`` without memory that is shared."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.cells = [0] * 8
+        self.times = [0.0] * 8
+
+    def trace(self) -> str:
+        return ""
+
+    def close(self) -> None: ...
 
 
 def chunk_of(node: int, number: int) -> bytes:
@@ -104,19 +118,22 @@ class Process:
         faults: Faults,
         worker: int,
         token: bytes,
-        cells: list[int],
+        page: SimulatedPage,
         begins_step: Callable[[Process, AttemptKey], None],
     ) -> None:
         self.world = world
         self.faults = faults
         self.worker = worker
         self.pid = 1000 + worker
-        self.cells = cells
+        self.cells = page.cells
+        self.times = page.times
         self.begins_step = begins_step
         self.on_end: Callable[[], None] = lambda: None
         self.status: int | None = None
         self.stepped: AttemptKey | None = None  # the truth that the page tells
         self.stopped = False
+        self.stopped_at = 0.0
+        self.resident_bytes = 0
         self.flaw = faults.flaw((Flaw.NOT_STARTED, Flaw.MUTE, Flaw.STRANGER))
         self._pending_end: int | None = None
         self._ignores_term = False
@@ -188,6 +205,7 @@ class Process:
 
     def stop(self) -> None:
         self.stopped = True
+        self.stopped_at = self.world.now
         self.end.pause()
 
     def resume(self) -> None:
@@ -241,6 +259,7 @@ class Process:
                 continue
             self.begins_step(self, body.key)
             self.stepped = body.key
+            self.times[SINCE] = self.world.now - body.seconds
             self.cells[CURRENT] = self._numbers[body.key]
             self._pass(KillPoint.MARKED)
             self._busy = True
@@ -248,6 +267,7 @@ class Process:
                 self._ignores_term = True
             if body.flaw is None:
                 duration_s = self._slowness * self.world.random.random()
+                body.seconds += duration_s
                 self.world.after(duration_s, partial(self._finish_step, body))
             return
         self._flush()

@@ -8,35 +8,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
-from executor.actions import Interrupt, KillWorker, TerminateWorker
+from executor.actions import DumpStacks, Interrupt, KillWorker, TerminateWorker
 from executor.orders import Exited, NotStarted, Started, ZygoteReport
 from executor.page import TARGET
 from executor.peer import Peer
+from executor.resources import Signal
+from executor.watching import Vitals
 from protocol.delivery import Epoch
 from protocol.framing import Envelope, Parts, coordinator_session
 from protocol.link import Link
-from protocol.messages import AttemptKey, FromWorker
+from protocol.messages import AttemptKey, Drain, FromCoordinator, FromWorker
 from protocol.resumable import ResumableSession
 from protocol.transport import Received
 from tests.simulation.faults import Faults, Flaw
 from tests.simulation.network import End, connect
-from tests.simulation.process import LIVENESS, RESENDING, Process
+from tests.simulation.process import LIVENESS, RESENDING, Process, SimulatedPage
 from tests.simulation.world import Violation, World
-
-
-class SimulatedPage:
-    """``executor.page.Page`` without memory that is shared."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.cells = [0] * 8
-        self.times = [0.0] * 8
-
-    def trace(self) -> str:
-        return ""
-
-    def close(self) -> None: ...
 
 
 class SimulatedPeer(Peer):
@@ -44,6 +34,8 @@ class SimulatedPeer(Peer):
 
     def __init__(self, world: World, worker: int) -> None:
         super().__init__(worker, 0)
+        self.world = world
+        self.drained_at = inf
         self.token = world.random.randbytes(8)
         session = coordinator_session(Epoch(worker), RESENDING)
         link = Link(LIVENESS, world.random.random, world.now, connects=False)
@@ -64,8 +56,12 @@ class _SessionOfPool:
 
     def __init__(self, peer: SimulatedPeer) -> None:
         self._peer = peer
-        self.add = peer.resumable.session.add
         self.attach = peer.resumable.session.attach
+
+    def add(self, message: FromCoordinator) -> None:
+        if isinstance(message, Drain):
+            self._peer.drained_at = min(self._peer.drained_at, self._peer.world.now)
+        self._peer.resumable.session.add(message)
 
     def take(self) -> list[Parts]:
         return [[]]  # one envelope, say: the listener pumps
@@ -125,7 +121,7 @@ class SimulatedResources:
         world: World,
         faults: Faults,
         begins_step: Callable[[Process, AttemptKey], None],
-        judge_signal: Callable[[Interrupt | TerminateWorker | KillWorker], None],
+        judge_signal: Callable[[Signal], None],
     ) -> None:
         self.world = world
         self.faults = faults
@@ -156,7 +152,7 @@ class SimulatedResources:
 
     def spawn(self, worker: int) -> None:
         peer = self.peers[worker] = self.simulated_peers[worker] = SimulatedPeer(self.world, worker)
-        process = Process(self.world, self.faults, worker, peer.token, peer.page.cells, self.begins_step)
+        process = Process(self.world, self.faults, worker, peer.token, peer.page, self.begins_step)
         end = End(
             self.world,
             f"c{worker}",
@@ -184,7 +180,7 @@ class SimulatedResources:
         self.world.soon(forked)
         end.begin()
 
-    def send_signal(self, action: Interrupt | TerminateWorker | KillWorker) -> None:
+    def send_signal(self, action: Signal) -> None:
         self.judge_signal(action)
         self.world.note(str(action))
         process = self.processes[action.worker]
@@ -195,10 +191,16 @@ class SimulatedResources:
         match action:
             case Interrupt():
                 self.world.soon(process.interrupt, 0.001)
+            case DumpStacks():
+                pass
             case TerminateWorker():
                 self.world.soon(process.terminate, 0.001)
             case KillWorker():
                 self.world.soon(lambda: process.die(-9), 0.001)
+
+    def vitals_of(self, pid: int) -> Vitals | None:
+        process = self.processes[pid - 1000]
+        return Vitals(process.resident_bytes, process.stopped) if process.is_alive else None
 
     def has_ended(self, worker: int) -> bool:
         return not self.processes[worker].is_alive

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -10,22 +11,29 @@ from unittest import mock
 
 from executor import peer as peer_module
 from executor import pool as pool_module
-from executor.actions import Interrupt, KillWorker, TerminateWorker
+from executor.actions import DumpStacks, Interrupt
+from executor.page import CURRENT, SINCE
 from executor.pool import Pool
+from executor.resources import Signal
 from executor.worker_states import WorkerState
 from protocol.messages import AttemptKey
-from tests.simulation.client import RUN, Client
+from tests.simulation.client import HARD_BYTES, RUN, SOFT_BYTES, Client
 from tests.simulation.faults import Faults, KillPoint, Moment
 from tests.simulation.network import break_connection
-from tests.simulation.process import Process
-from tests.simulation.resources import SimulatedPage, SimulatedResources
+from tests.simulation.process import Process, SimulatedPage
+from tests.simulation.resources import SimulatedResources
 from tests.simulation.world import Violation, World
 
 GRACE_S = 0.5
+TIMEOUT_S = 1.5
+UNRESPONSIVE_S = 4.0
 FAULTS_AT_LEAST = 3
 JOBS_AT_LEAST = 5
 JOBS_AT_MOST = 40
 SAFETY_S = 20.0
+DEADLINES_AT_ONCE = 5
+"""One may lead to another; more of them at one moment would be a loop."""
+
 HEALING_S = 400.0
 """Within it all must be done once nothing more goes wrong: a start may take 60 s, and fail twice."""
 
@@ -62,6 +70,7 @@ class Schedule:
         self.faults = Faults.draw(world.random)
         self.resources = SimulatedResources(world, self.faults, self._begins_step, self._judge_signal)
         self.given_up: set[int] = set()
+        self.overdue: dict[tuple[int, int], float] = {}  # worker and number of an attempt -> since when
         self.is_full = False
         self.is_closing = False
 
@@ -69,6 +78,7 @@ class Schedule:
         with (
             mock.patch.object(pool_module, "monotonic", self._now),
             mock.patch.object(pool_module, "Resources", return_value=self.resources),
+            mock.patch.object(pool_module, "vitals_of", self.resources.vitals_of),
             mock.patch.object(peer_module, "Page", SimulatedPage),
         ):
             self._run()
@@ -84,7 +94,15 @@ class Schedule:
 
     def _run(self) -> None:
         world = self.world
-        self.pool = Pool(world.random.randint(1, 3), grace_s=GRACE_S)
+        self.pool = Pool(
+            world.random.randint(1, 3),
+            grace_s=GRACE_S,
+            timeout_s=TIMEOUT_S if world.random.random() < 0.5 else None,
+            unresponsive_after_s=UNRESPONSIVE_S,
+            memory_soft_bytes=SOFT_BYTES,
+            memory_hard_bytes=HARD_BYTES,
+            max_runs_per_worker=world.random.choice((None, None, 2, 5)),
+        )
         self.resources.notify = self._notify
         self.resources.give_up = self._give_up
         self.client = Client(world, self.pool, lambda worker: self.resources.processes[worker])
@@ -116,8 +134,11 @@ class Schedule:
             if due <= world.next_event:
                 world.now = due
                 world.steps += 1
-                pool.on_deadline(due)
-                if pool.next_deadline() <= due:
+                for _ in range(DEADLINES_AT_ONCE):
+                    pool.on_deadline(due)
+                    if pool.next_deadline() > due:
+                        break
+                else:
                     raise Violation("a deadline that has been met is still due (P7)")
                 world.touched = True
             else:
@@ -221,6 +242,10 @@ class Schedule:
                 resources.unreachable.add(process.worker)
                 break_connection(world, process.end, end)
                 world.soon(lambda: resources.unreachable.discard(process.worker), 12.0)
+            case Moment.SWELL:
+                process.resident_bytes = SOFT_BYTES + 1
+            case Moment.SWELL_MUCH:
+                process.resident_bytes = HARD_BYTES + 1
             case Moment.ZYGOTE:
                 resources.end_zygote()
             case _:
@@ -261,22 +286,42 @@ class Schedule:
     def _begins_step(self, process: Process, key: AttemptKey) -> None:
         self.client.begins_step(process, key)
 
-    def _judge_signal(self, action: Interrupt | TerminateWorker | KillWorker) -> None:
+    def _judge_signal(self, action: Signal) -> None:
         """Whether the pool has a reason to do this to a worker (P3)."""
-        machine, client = self.pool._machine, self.client
-        process = self.resources.processes[action.worker]
-        held = [(key, machine._leases[key]) for key in client.open if key in machine._leases]
-        asked = [
-            (key, lease)
-            for key, lease in held
-            if lease.worker == action.worker and client.cancelled_at.get(key, 1e9) <= self.world.now
-        ]
-        if isinstance(action, Interrupt):
-            if not any(lease.number == action.number for _, lease in asked):
-                raise Violation(f"{action} is for an attempt that nobody has cancelled (P3)")
+        worker, now = action.worker, self.world.now
+        process = self.resources.processes[worker]
+        machine, cancelled_at = self.pool._machine, self.client.cancelled_at
+        leases = [lease for lease in machine._leases.values() if lease.worker == worker]
+        if isinstance(action, DumpStacks):
+            computed_s = now - process.times[SINCE]
+            if process.stepped is None or computed_s < TIMEOUT_S - 1e-6:
+                raise Violation(f"{action}: its body has computed for {computed_s} s only (P3)")
+            self.overdue[worker, process.cells[CURRENT]] = now
             return
-        late = any(self.world.now >= client.cancelled_at[key] + GRACE_S - 1e-6 for key, _ in asked)
-        excused = action.worker in self.given_up or self.is_closing or not process.is_alive
-        never_came = not process._greeted
-        if not (late or excused or never_came):
-            raise Violation(f"{action}: nothing that it holds is late (P3)")
+        # Since when each attempt here has been asked to end.
+        asked = {
+            lease.number: min(
+                cancelled_at.get(lease.key, math.inf), self.overdue.get((worker, lease.number), math.inf)
+            )
+            for lease in leases
+        }
+        if isinstance(action, Interrupt):
+            if asked.get(action.number, math.inf) > now:
+                raise Violation(f"{action} is for an attempt that nobody has told to end (P3)")
+            return
+        reasons = {
+            "a body does not end": any(now >= since + GRACE_S - 1e-6 for since in asked.values()),
+            "it cannot be talked with": worker in self.given_up,
+            "it never came": not process._greeted,
+            "it is stopped": process.stopped and now - process.stopped_at >= UNRESPONSIVE_S,
+            "it holds too much": process.resident_bytes > HARD_BYTES,
+            "it does not drain": now >= self._drained_at(worker) + GRACE_S - 1e-6,
+            "the pool is closed": self.is_closing,
+            "it is dead": not process.is_alive,
+        }
+        if not any(reasons.values()):
+            raise Violation(f"{action}: it has done nothing wrong (P3)")
+
+    def _drained_at(self, worker: int) -> float:
+        peer = self.resources.simulated_peers.get(worker)
+        return math.inf if peer is None else peer.drained_at
