@@ -74,11 +74,11 @@ class TimeWatch:
             lease = worker.lease_numbered(seen.number)
             if lease is None or lease.is_ending or lease.timeout_s is None:
                 continue
-            taken_s = now - seen.since
-            if taken_s >= lease.timeout_s:
-                found.append((lease, Overrun(LossReason.TIMEOUT, lease.timeout_s, taken_s)))
+            due = seen.since + lease.timeout_s  # compared as it is announced: sums are rounded
+            if now >= due:
+                found.append((lease, Overrun(LossReason.TIMEOUT, lease.timeout_s, now - seen.since)))
             else:
-                next_look = min(next_look, seen.since + lease.timeout_s)
+                next_look = min(next_look, due)
         self._look_at = next_look
         return found
 

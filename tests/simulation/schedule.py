@@ -31,7 +31,7 @@ FAULTS_AT_LEAST = 3
 JOBS_AT_LEAST = 5
 JOBS_AT_MOST = 40
 SAFETY_S = 20.0
-DEADLINES_AT_ONCE = 5
+DEADLINES_AT_ONCE = 100
 """One may lead to another; more of them at one moment would be a loop."""
 
 HEALING_S = 400.0
