@@ -10,7 +10,7 @@ attempt, wait until hosts have answered for each (the pool kills a worker that d
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -22,6 +22,7 @@ from orchestrator.event_loop import (
     TaskCancelled,
     TaskHandle,
     current_event_loop,
+    race,
     sleep,
 )
 from orchestrator.inline_tasks import InlineTasks
@@ -40,14 +41,21 @@ _Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Coordinator:
-    """One run of one job. ``run`` is a coroutine for an :class:`EventLoop`."""
+    """One run of one job. ``run`` is a coroutine for an :class:`EventLoop`.
 
-    def __init__(self, job: Job, pump: Pump | None) -> None:
+    ``companions`` are tasks beside the flow, which a run that ends well waits for; more may join them.
+    """
+
+    def __init__(
+        self, job: Job, pump: Pump | None, companions: Collection[TaskHandle[Any]] = ()
+    ) -> None:
         self._job = job
+        self._companions = companions
         self.number = RunId(next(_run_ids))
         self._ended = Event()  # the outcome is there
         self._idle = Event()  # and no host holds an attempt any more
         self._alone = Event()  # and our thread has ended
+        self._overtime = Event()  # the time for the run is up
         self._tasks: dict[object, TaskHandle[None]] = {}
         self._steps_inline = False
         self._crash: BaseException | None = None
@@ -82,8 +90,8 @@ class Coordinator:
             self.machine.begin()
             self.turn()
             await self._ended.wait()
-            if isinstance(self.machine.outcome, Done):
-                await self._inline.wait_childless()
+            if isinstance(self.machine.outcome, Done) and self._has_companions:
+                await race(self._companions_end(), self._overtime.wait())
         finally:
             try:
                 await self._unwind()
@@ -93,6 +101,8 @@ class Coordinator:
                 for pump in self._pumps:
                     pump.remove(self)
                     pump.pool.detach(self.number)
+                    if pump.pool is self._thread:
+                        pump.close()
         if self._crash is not None:
             raise self._crash
         return self.machine
@@ -129,7 +139,27 @@ class Coordinator:
     async def _time_out(self, timeout_s: float) -> None:
         await sleep(timeout_s)
         self.machine.stop(TimedOut(timeout_s, self.machine.running()))
+        if isinstance(self.machine.outcome, Done):
+            self.machine.outcome = TimedOut(timeout_s, ("tasks beside the nodes",))
+        self._overtime.set()
         self.turn()
+
+    # -- tasks beside the nodes ---------------------------------------------------------------------
+
+    @property
+    def _has_companions(self) -> bool:
+        loop = current_event_loop()
+        return self._inline.have_children or any(
+            task.is_living and task.loop is loop for task in self._companions
+        )
+
+    async def _companions_end(self) -> None:
+        """Wait for what bodies have spawned and for what runs beside the flow (rule 64)."""
+        while self._has_companions:
+            await self._inline.wait_childless()
+            for task in tuple(self._companions):
+                if task.loop is current_event_loop():
+                    await task.wait_ended()
 
     # -- inline bodies ----------------------------------------------------------------------------
 

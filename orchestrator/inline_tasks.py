@@ -36,6 +36,11 @@ class InlineTasks:
     def open(self, resume: Resume) -> BodyTask:
         return InlineTask(self, self._loop, resume)
 
+    @property
+    def have_children(self) -> bool:
+        """Whether something that bodies have spawned goes on."""
+        return self._children > 0
+
     async def wait_childless(self) -> None:
         """Wait until all that bodies have spawned has ended."""
         while self._children:

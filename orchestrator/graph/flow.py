@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from difflib import get_close_matches
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from orchestrator.graph.builder import Builder
 from orchestrator.graph.describe import FlowDescription, describe
@@ -19,9 +19,11 @@ from orchestrator.graph.results import Results
 if TYPE_CHECKING:
     from executor.pool import Pool
     from executor.surroundings import NodeInfo
+    from orchestrator.event_loop import EventLoop, TaskHandle
     from orchestrator.node_state import NodeState
     from orchestrator.report import RunReport
 
+T = TypeVar("T")
 StopLimit: TypeAlias = tuple[int, ...] | None
 StopAt: TypeAlias = tuple[int, ...] | Mapping[Any, StopLimit]
 """One generation for all nodes, or one for each of some, by node or name; None and () mean never."""
@@ -46,6 +48,8 @@ class Flow:
     def __init__(self) -> None:
         self._builder = Builder(vars(self))
         self._token: contextvars.Token[Scope | None] | None = None
+        self._event_loop: EventLoop | None = None  # made when it is needed
+        self._tasks: list[TaskHandle[Any]] = []  # those that create_task has started
 
     def __enter__(self) -> Self:
         self._builder.open(caller_place())
@@ -141,6 +145,24 @@ class Flow:
         graph = self._builder.graph()
         return describe(graph, plan_graph(graph))
 
+    def create_task(self, coroutine: Coroutine[Any, Any, T]) -> TaskHandle[T]:
+        """Run a coroutine over ``orchestrator.event_loop`` beside the flow, in the thread that runs it.
+
+        Given before a run, it starts with it; during one, from any thread, at once. A run that ends well
+        waits for it, for ``timeout_s`` at most; one that does not closes it where it awaits. What it
+        raises is raised for who joins it, and else logged.
+
+        Returns:
+            Its handle. ``await handle.join()`` gives its value to other tasks and to inline bodies;
+            after the run ``handle.outcome()`` does.
+
+        Raises:
+            TypeError: it is no coroutine object.
+        """
+        task = (self._event_loop or event_loop_of(self)).create_task(coroutine)
+        self._tasks.append(task)
+        return task
+
     def run(
         self,
         *,
@@ -225,6 +247,21 @@ class Flow:
             parameters=parameters,
             context_factory=context_factory,
         )
+
+
+def event_loop_of(flow: Flow) -> EventLoop:
+    """The event loop for a run of the flow: the one that ``Flow.create_task`` uses, if it is free."""
+    from orchestrator.event_loop import EventLoop  # noqa: PLC0415 - needed only to run
+
+    if flow._event_loop is None:  # noqa: SLF001 - Flow's public names are for users
+        flow._event_loop = EventLoop()  # noqa: SLF001 - as above
+    loop = flow._event_loop  # noqa: SLF001 - as above
+    return loop if loop.thread_id is None else EventLoop()
+
+
+def tasks_of(flow: Flow) -> Collection[TaskHandle[Any]]:
+    """What ``Flow.create_task`` has started, and will have."""
+    return flow._tasks  # noqa: SLF001 - as above
 
 
 def graph_of(flow: Flow) -> Graph:

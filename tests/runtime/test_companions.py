@@ -1,0 +1,134 @@
+"""Flow.create_task: coroutines that run beside a flow, in its event loop (SEMANTICS 64, 69, 78)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from executor.surroundings import current_flow, current_node
+from orchestrator.event_loop import Event, TaskCancelled, TaskHandle, sleep
+from orchestrator.graph.flow import Flow
+from orchestrator.graph.node import node
+from orchestrator.runtime.errors import FlowTimeoutError
+
+
+def test_a_task_given_before_the_run_starts_with_it_and_the_run_waits_for_it() -> None:
+    async def beside() -> object:
+        await sleep(0.02)
+        return current_flow(), current_node()
+
+    @node(placement="inline")
+    def quick() -> None: ...
+
+    with Flow() as f:
+        f.quick = quick()
+    task = f.create_task(beside())
+    assert task.is_living
+    f.run(workers=0)
+    assert task.outcome() == (f, None)
+
+
+def test_an_inline_body_joins_it_and_it_works_with_the_bodies() -> None:
+    is_ready = Event()
+
+    async def beside() -> int:
+        await is_ready.wait()
+        return 7
+
+    @node(placement="inline")
+    async def joins() -> int:
+        is_ready.set()
+        return await task.join()
+
+    with Flow() as f:
+        f.joins = joins()
+    task = f.create_task(beside())
+    f.run(workers=0)
+    assert f.joins.get_data() == (7,)
+
+
+def test_rule_78_another_thread_starts_one_during_the_run_and_wakes_the_loop() -> None:
+    let_go = Event()
+    runs = threading.Event()
+
+    async def beside() -> str:
+        let_go.set()
+        return threading.current_thread().name
+
+    def meanwhile() -> None:
+        runs.wait(10)
+        tasks.append(f.create_task(beside()))
+
+    @node(placement="inline")
+    async def waits() -> bool:
+        runs.set()
+        return await let_go.wait(timeout=10)
+
+    tasks: list[TaskHandle[str]] = []
+    with Flow() as f:
+        f.waits = waits()
+    thread = threading.Thread(target=meanwhile)
+    thread.start()
+    f.run(workers=0)
+    thread.join()
+    assert f.waits.get_data() == (True,)
+    assert tasks[0].outcome() == threading.current_thread().name
+
+
+def test_rule_69_its_error_is_for_who_joins_it_and_the_flow_goes_on() -> None:
+    async def fails() -> None:
+        raise LookupError("beside")
+
+    @node(placement="inline")
+    async def works() -> int:
+        await sleep(0.001)
+        return 1
+
+    with Flow() as f:
+        f.works = works()
+    task = f.create_task(fails())
+    f.run(workers=0)
+    assert f.works.get_data() == (1,)
+    with pytest.raises(LookupError, match="beside"):
+        task.outcome()
+
+
+def test_an_endless_one_is_ended_by_the_timeout_of_the_run() -> None:
+    ended = []
+
+    async def endless() -> None:
+        try:
+            await sleep(600)
+        finally:
+            ended.append(True)
+
+    @node(placement="inline")
+    def quick() -> None: ...
+
+    with Flow() as f:
+        f.quick = quick()
+    task = f.create_task(endless())
+    with pytest.raises(FlowTimeoutError, match="tasks beside the nodes"):
+        f.run(workers=0, timeout_s=0.02)
+    assert ended == [True]
+    assert task.is_cancelled
+
+
+def test_a_run_that_fails_does_not_wait_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def endless() -> None:
+        await sleep(600)
+
+    @node(placement="inline")
+    def fails() -> None:
+        raise LookupError("node")
+
+    with Flow() as f:
+        f.fails = fails()
+    task = f.create_task(endless())
+    with caplog.at_level(logging.ERROR), pytest.raises(LookupError, match="node"):
+        f.run(workers=0)
+    with pytest.raises(TaskCancelled):
+        task.outcome()
+    assert caplog.text == ""
