@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import enum
 import inspect
 import types
@@ -63,8 +64,8 @@ class Blueprint:
 def blueprint(body: Callable[..., object] | type, stream_in: Sequence[str] = ()) -> Blueprint:
     """Read the shape of a function, a generator, or a class with a ``call`` method.
 
-    A parameter receives a stream if it is annotated ``Stream`` or ``Stream[...]``, or named in
-    ``stream_in``.
+    A parameter receives a stream if it is annotated ``Stream`` or ``Stream[...]``, alone or as part of
+    a union (``Stream[int] | None = None``), or named in ``stream_in``.
 
     Raises:
         TypeError: the body is none of these, or takes ``**kwargs``, or a name in ``stream_in`` is
@@ -133,10 +134,32 @@ def _annotations_of(function: Callable[..., object]) -> dict[str, Any]:
 
 
 def _is_stream(annotation: object) -> bool:
+    """Whether it is ``Stream`` or ``Stream[...]``, or may be one: ``Stream[int] | None``."""
     if isinstance(annotation, str):
-        # An annotation that could not be evaluated: judge by its name, however it was imported.
-        return annotation.partition("[")[0].rpartition(".")[2].strip() == "Stream"
+        # An annotation that could not be evaluated: judge by its names, however they were imported.
+        try:
+            return _says_stream(ast.parse(annotation, mode="eval").body)
+        except SyntaxError:
+            return False
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return any(_is_stream(option) for option in typing.get_args(annotation))
     return annotation is Stream or typing.get_origin(annotation) is Stream
+
+
+def _says_stream(annotation: ast.expr) -> bool:
+    match annotation:
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _says_stream(left) or _says_stream(right)
+        case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name), slice=within):
+            if name == "Union" and isinstance(within, ast.Tuple):
+                return any(_says_stream(option) for option in within.elts)
+            return name == "Stream" or (name in ("Optional", "Union") and _says_stream(within))
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name == "Stream"
+        case ast.Constant(value=str(text)):
+            return _is_stream(text)
+        case _:
+            return False
 
 
 def _name(body: object) -> str:

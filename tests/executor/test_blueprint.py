@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
+import executor.body
 from executor.blueprint import BodyKind, blueprint
 from executor.body import Stream
 
@@ -98,3 +99,38 @@ def test_rule_18_what_cannot_be_a_body_is_refused(body: Any, message: str) -> No
 def test_rule_18_an_unknown_stream_in_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(TypeError, match=r"'c', which is not a parameter.*parameters: a, b"):
         blueprint(plain, stream_in=["c"])
+
+
+def test_a2_a_parameter_that_may_be_a_stream_is_one() -> None:
+    def body(
+        a: Stream[int] | None = None,
+        b: Optional[Stream] = None,  # type: ignore[type-arg]  # noqa: UP045
+        c: str | executor.body.Stream[int] = "",
+        d: list[Stream[int]] | None = None,
+        e: int | None = None,
+    ) -> None: ...
+
+    assert [port.run_level for port in blueprint(body).ports] == [1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "run_level"),
+    [
+        ("Unknown | Stream[Unknown]", 1),
+        ("o.Stream[Unknown] | None", 1),
+        ("Optional[Stream[Unknown]]", 1),
+        ("typing.Union[Unknown, 'Stream[int]']", 1),
+        ("Unknown[Stream[int]]", 0),
+        ("Unknown", 0),
+        ("Streams[Unknown]", 0),
+        ("no annotation", 0),
+        ("3 + Unknown", 0),
+    ],
+)
+def test_a2_an_annotation_that_cannot_be_evaluated_is_judged_by_its_names(
+    annotation: str, run_level: int
+) -> None:
+    def body(a: Any) -> None: ...
+
+    body.__annotations__["a"] = annotation
+    assert blueprint(body).ports[0].run_level == run_level
