@@ -7,11 +7,13 @@ import operator
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from executor.blueprint import Blueprint, blueprint
+from protocol.messages import Digest
 from protocol.serialization import dumps, worker_can_import
-from protocol.values import Value
+from protocol.values import Local, Value
 
 Accumulate: TypeAlias = Callable[[Any, Any], object] | type[list[Any]] | None
 
@@ -53,7 +55,7 @@ def encode_code(code: BodyCode) -> Value:
     Raises:
         SerializationError: the body travels by value and captures something that does not pickle.
     """
-    return dumps(replace(code, body=_by_reference(code.body) or code.body))
+    return dumps(replace(code, body=by_reference(code.body) or code.body))
 
 
 def load_code(payload: object) -> LoadedCode:
@@ -65,10 +67,28 @@ def load_code(payload: object) -> LoadedCode:
     return LoadedCode(body, shape, payload.multiple_outputs, payload.accumulate)
 
 
+DIGEST_BYTES: Final = 16
 _UNREACHABLE: Final = "<locals>"
 
 
-def _by_reference(body: object) -> Imported | None:
+def digest_of(payload: Value) -> Digest:
+    """What names serialized code: equal code has equal digests.
+
+    Raises:
+        TypeError: it is local to this process, so it has no bytes.
+    """
+    if isinstance(payload, Local):
+        raise TypeError(f"{payload!r} was never serialized")
+    frames = (payload,) if isinstance(payload, bytes) else payload
+    digest = blake2b(digest_size=DIGEST_BYTES)
+    for frame in frames:
+        digest.update(len(frame).to_bytes(8, "little"))
+        digest.update(frame)
+    return Digest(digest.digest())
+
+
+def by_reference(body: object) -> Imported | None:
+    """The name under which a worker would find the same body; None if it would not."""
     module = getattr(body, "__module__", None)
     qualname = getattr(body, "__qualname__", None)
     if module is None or qualname is None or _UNREACHABLE in qualname or module not in sys.modules:

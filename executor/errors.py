@@ -148,6 +148,29 @@ class PoolClosed(RuntimeError):  # noqa: N818 - its name is in the documentation
         return "this pool is closed; make another one with Pool(workers)"
 
 
+class InitializerFailed(WorkerError):  # noqa: N818 - says what happened
+    """An executor's initializer raised in a worker, so that worker can run no task."""
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(type_name, message)
+        self.type_name = type_name
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"the initializer raised {self.type_name}: {self.message}"
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - shown as a cause, never raised by itself
+    """The traceback of a body's exception, as text, where it was raised: chained as its cause."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text.rstrip()}"
+
+
 def describe_status(status: int | None) -> str:
     """How a process ended, as the predicate of a sentence.
 

@@ -15,7 +15,16 @@ from protocol.values import Value
 
 _OURS: Final = frozenset(
     str(Path(__file__).with_name(f"{name}.py"))
-    for name in ("hub", "attempt", "life_cycle", "body", "body_task", "asyncio_tasks", "unwinding")
+    for name in (
+        "hub",
+        "attempt",
+        "life_cycle",
+        "body",
+        "body_task",
+        "asyncio_tasks",
+        "unwinding",
+        "task",
+    )
 )
 
 

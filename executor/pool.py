@@ -219,6 +219,14 @@ class Pool:
         else:
             self._do(actions)
 
+    def is_running(self, key: AttemptKey) -> bool:
+        """Whether a worker is stepping the attempt's body at this moment. Any thread may ask."""
+        lease = self._machine.lease(key)
+        try:
+            return lease is not None and self._look(lease.worker).number == lease.number
+        except ValueError:  # the worker's page was given back meanwhile
+            return False
+
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
         lease = self._machine.lease(key)
         if lease is None:

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from executor.body import NO_VALUE, SKIP, Stream, StreamCancelled, UpstreamFailed
-    from executor.errors import MemoryLimitExceeded, NodeTimeoutError, PoolBroken, WorkerCrashed
+    from executor.errors import (
+        MemoryLimitExceeded,
+        NodeTimeoutError,
+        PoolBroken,
+        RemoteTraceback,
+        WorkerCrashed,
+    )
     from executor.pool import Pool
+    from executor.process_executor import ProcessExecutor
     from executor.surroundings import (
         FlowInfo,
         NodeInfo,
@@ -44,7 +51,6 @@ if TYPE_CHECKING:
         FlowTimeoutError,
         NodeError,
         RemoteError,
-        RemoteTraceback,
         TerminateLimitReached,
         ValueReleased,
     )
@@ -89,6 +95,7 @@ __all__ = [
     "NotSerializableError",
     "Pool",
     "PoolBroken",
+    "ProcessExecutor",
     "RemoteError",
     "RemoteTraceback",
     "RequestRejected",
@@ -113,8 +120,15 @@ __all__ = [
 
 _HOMES: Final = {
     "executor.body": ("NO_VALUE", "SKIP", "Stream", "StreamCancelled", "UpstreamFailed"),
-    "executor.errors": ("MemoryLimitExceeded", "NodeTimeoutError", "PoolBroken", "WorkerCrashed"),
+    "executor.errors": (
+        "MemoryLimitExceeded",
+        "NodeTimeoutError",
+        "PoolBroken",
+        "RemoteTraceback",
+        "WorkerCrashed",
+    ),
     "executor.pool": ("Pool",),
+    "executor.process_executor": ("ProcessExecutor",),
     "executor.surroundings": (
         "FlowInfo",
         "NodeInfo",
@@ -146,7 +160,6 @@ _HOMES: Final = {
         "FlowTimeoutError",
         "NodeError",
         "RemoteError",
-        "RemoteTraceback",
         "TerminateLimitReached",
         "ValueReleased",
     ),

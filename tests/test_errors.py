@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 
+from executor.errors import RemoteTraceback
 from orchestrator.errors import (
     FlowDefinitionError,
     MissingDefaultError,
@@ -19,7 +20,6 @@ from orchestrator.runtime.errors import (
     FlowTimeoutError,
     NodeError,
     RemoteError,
-    RemoteTraceback,
     TerminateLimitReached,
     ValueReleased,
 )

@@ -16,10 +16,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from executor.errors import RemoteTraceback
 from orchestrator.cli.display import duration
 from orchestrator.graph.describe import FlowDescription, InputDescription
 from orchestrator.report import RunReport
-from orchestrator.runtime.errors import RemoteTraceback
 from orchestrator.runtime.raising import NODE_NOTE
 from protocol.client_messages import RunStatus, Status, Waits, WorkerStatus
 

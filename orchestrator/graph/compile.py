@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
 from typing import Any, Final, TypeAlias
 
-from executor.code import BodyCode
+from executor.code import DIGEST_BYTES, BodyCode, digest_of
 from orchestrator.errors import NotSerializableError
 from orchestrator.graph.capture import refuse_primitive, refuse_shared
 from orchestrator.graph.finalized import (
@@ -43,8 +42,6 @@ from protocol.values import Local, Value
 
 EncodeCode: TypeAlias = Callable[[BodyCode], Value]
 EncodeValue: TypeAlias = Callable[[object], Value]
-
-_DIGEST_BYTES: Final = 16
 
 
 def compile_flow(
@@ -219,7 +216,7 @@ class _Compiler:
         except Exception as error:
             subject = f"the code of {template.name} ({template.place}), used by node {node.label}"
             raise NotSerializableError(subject, str(error)) from error
-        digest = _digest_of(payload)
+        digest = digest_of(payload)
         if digest not in self._encoded:
             self._encoded.add(digest)
             self.codes.append(CodeSpec(digest, payload))
@@ -238,18 +235,9 @@ def _payload(value: Value) -> Payload:
     return tuple(bytes(frame) for frame in value)
 
 
-def _digest_of(payload: Payload) -> Digest:
-    frames = (payload,) if isinstance(payload, bytes) else payload
-    digest = blake2b(digest_size=_DIGEST_BYTES)
-    for frame in frames:
-        digest.update(len(frame).to_bytes(8, "little"))
-        digest.update(frame)
-    return Digest(digest.digest())
-
-
 _made_up: Final = itertools.count(1)
 
 
 def _made_up_digest() -> Digest:
     """A digest for code that is not encoded, used for nothing else in this process."""
-    return Digest(next(_made_up).to_bytes(_DIGEST_BYTES, "big"))
+    return Digest(next(_made_up).to_bytes(DIGEST_BYTES, "big"))

@@ -111,14 +111,3 @@ class RemoteError(FlowError):
 
     def __str__(self) -> str:
         return f"{self.type_name}: {self.message}" if self.message else str(self.type_name)
-
-
-class RemoteTraceback(Exception):  # noqa: N818 - shown as a cause, never raised by itself
-    """The traceback of a node's exception, as text, where it was raised: chained as its cause."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return f"\n{self.text.rstrip()}"

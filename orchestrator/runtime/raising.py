@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
+from executor.errors import RemoteTraceback
 from executor.hub import BY_REFERENCE
 from executor.losses import error_of
 from orchestrator.runtime.errors import (
@@ -12,7 +13,6 @@ from orchestrator.runtime.errors import (
     FlowTimeoutError,
     NodeError,
     RemoteError,
-    RemoteTraceback,
     TerminateLimitReached,
 )
 from orchestrator.runtime.outcome import (

@@ -8,15 +8,25 @@ import signal
 import pytest
 
 from executor.errors import (
+    InitializerFailed,
     MemoryLimitExceeded,
     NodeTimeoutError,
     PoolBroken,
     PoolClosed,
+    RemoteTraceback,
     WorkerCrashed,
     describe_status,
 )
 from executor.host import Evidence, LossReason, WorkerLoss
 from executor.losses import error_of
+from executor.task_errors import (
+    ExecutorBroken,
+    RemoteException,
+    TaskCrashed,
+    TaskNotLoadable,
+    TaskNotPicklable,
+    TaskTimeoutError,
+)
 
 FOUND = Evidence(64 << 20, ("loading", "almost done"), 'Thread 0x1:\n  File "fit.py", line 3 in fit')
 
@@ -27,6 +37,14 @@ ERRORS = [
     MemoryLimitExceeded("fit", 3, 0, 4711, 64 << 20, 80 << 20, FOUND),
     PoolBroken((1, None, -11)),
     PoolClosed(),
+    InitializerFailed("ValueError", "no licence"),
+    RemoteTraceback("Traceback"),
+    TaskCrashed("fit", 1, 4711, -11),
+    TaskTimeoutError("fit", 4711, 2.0, 2.1, "Thread 0x1"),
+    ExecutorBroken("no worker comes up"),
+    TaskNotPicklable("fit", "an argument", "a lock"),
+    TaskNotLoadable("fit", "the function", "no module"),
+    RemoteException("fit", "OddError", "odd"),
 ]
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from executor.body import Stream
 from executor.code import encode_code
-from executor.errors import WorkerCrashed
+from executor.errors import RemoteTraceback, WorkerCrashed
 from executor.pool import Pool
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import MissingDefaultError
@@ -33,7 +33,6 @@ from orchestrator.runtime.errors import (
     FlowTimeoutError,
     NodeError,
     RemoteError,
-    RemoteTraceback,
     TerminateLimitReached,
     ValueReleased,
 )

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from executor.errors import RemoteTraceback
 from orchestrator.graph.draft import parameter
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
-from orchestrator.runtime.errors import FlowTimeoutError, RemoteTraceback
+from orchestrator.runtime.errors import FlowTimeoutError
 from orchestrator.service import client as client_module
 from orchestrator.service.client import CoordinatorClient, connect
 from orchestrator.service.errors import (
