@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from types import ModuleType
 from typing import Any, Final, TypeAlias
 
 from executor.host import Invocation, Start
@@ -116,9 +117,19 @@ def data_attributes(kind: type) -> dict[str, Any]:
     for base in reversed(kind.__mro__[:-1]):
         for name, value in vars(base).items():
             found.pop(name, None)
-            if not (name.startswith("__") or callable(value) or hasattr(value, "__get__")):
+            if _is_data(name, value):
                 found[name] = value
     return found
+
+
+# What abc and typing keep in the classes they make.
+_MACHINERY: Final = frozenset({"_abc_impl", "_is_protocol", "_is_runtime_protocol"})
+
+
+def _is_data(name: str, value: object) -> bool:
+    if name.startswith("__") or name in _MACHINERY or isinstance(value, ModuleType):
+        return False
+    return not (callable(value) or hasattr(value, "__get__"))
 
 
 def initial_value(kind: type, name: str, value: object) -> Any:

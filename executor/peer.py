@@ -38,13 +38,15 @@ class Writer:
     def __init__(self, session: Session[FromCoordinator, FromWorker]) -> None:
         self.session = session
         self._defined: set[Digest] = set()
-        self._holds: set[tuple[RunId, NodeId]] = set()  # the nodes whose instances it has
+        # The nodes whose instances it has, with the last generation that it was given to run.
+        self._holds: dict[tuple[RunId, NodeId], int] = {}
 
     def invoke(self, invocation: Invocation) -> None:
         code = invocation.code
         if code.digest not in self._defined:
             self._defined.add(code.digest)
             self._define(code)
+        start = self._start(invocation) if invocation.pinned else None
         self.session.add(
             Invoke(
                 invocation.key,
@@ -54,15 +56,15 @@ class Writer:
                 invocation.send_chunks,
                 invocation.final_is_read,
                 invocation.checkpoint,
-                self._start(invocation) if invocation.pinned else None,
-                invocation.resumes,
+                start,
+                invocation.resumes and start is None,
                 invocation.name,
                 None if invocation.context is None else self.session.attach(invocation.context),
             )
         )
 
     def release(self, run: RunId) -> None:
-        self._holds = {held for held in self._holds if held[0] != run}
+        self._holds = {held: last for held, last in self._holds.items() if held[0] != run}
         self.session.add(Release(run))
 
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
@@ -86,10 +88,11 @@ class Writer:
 
     def _start(self, invocation: Invocation) -> WireStart | None:
         """What the worker needs to make the node's instance, unless it goes on with the one it has."""
-        start = invocation.start
-        node = (invocation.key.run, invocation.key.node)
-        is_held = node in self._holds
-        self._holds.add(node)
+        start, key = invocation.start, invocation.key
+        node = (key.run, key.node)
+        # Not if the node has been elsewhere since, or this is not the first attempt.
+        is_held = self._holds.get(node) == key.generation - 1 and key.attempt == 0
+        self._holds[node] = key.generation
         if start is None or (is_held and invocation.resumes):
             return None
         attach = self.session.attach

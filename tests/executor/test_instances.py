@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
 
@@ -14,6 +15,8 @@ from executor.instances import Instances, StateError, data_attributes, new_insta
 from protocol.messages import AttemptKey, Digest, NodeId, RunId
 from protocol.serialization import dumps, loads
 from protocol.values import Local, Value
+
+T = TypeVar("T")
 
 
 class Base:
@@ -66,6 +69,18 @@ def test_rule_37_data_attributes_of_the_class_and_its_bases_are_the_nodes_own_co
 
 def test_rule_37_what_is_callable_or_a_descriptor_stays_the_classs() -> None:
     assert set(data_attributes(Counter)) == {"inherited", "total", "log", "_Counter__private"}
+
+
+def test_what_modules_and_abstract_classes_need_is_no_state() -> None:
+    class Abstract(abc.ABC, Generic[T]):
+        tools = functools
+
+        def call(self) -> None: ...
+
+    class Concrete(Abstract[int]):
+        total = 0
+
+    assert vars(new_instance(Concrete)) == {"total": 0}
 
 
 def test_a_class_attribute_that_cannot_be_copied_is_named_with_what_to_do() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -123,8 +124,13 @@ class _SimulatedPool:
 
     def invoke(self, invocation: Invocation) -> None:
         worker = self._random.randrange(len(self._hubs))
-        if invocation.pinned:
-            worker = self._pins.setdefault(invocation.key.node, worker)
+        last = self._pins.setdefault(invocation.key.node, worker) if invocation.pinned else worker
+        if worker != last and not invocation.checkpoint:
+            worker = last
+        elif worker != last:
+            # As after the death of a worker that did nothing else: the state is where it was committed.
+            self._pins[invocation.key.node] = worker
+            invocation = replace(invocation, resumes=False)
         self._worker_of[invocation.key] = worker
         self._send(invocation.key, "invoke", invocation)
 

@@ -161,6 +161,17 @@ def test_one_flow_with_state_does_not_run_twice_at_a_time() -> None:
     run_flow(f, workers=0, stop_at_node_generation={f.a: (1,)}, observe=observe)
 
 
+def test_in_a_thread_the_state_is_the_same(pool: Pool) -> None:
+    threaded = node(placement="thread")(Counter)
+    f = looped(threaded)
+    f.a.total = 1
+    with pytest.raises(ValueError, match="three"):
+        run_to(f, 9, pool=pool)
+    assert (f.a.total, f.a.log) == (3, [0, 2])
+    run_to(f, 0, pool=pool)
+    assert (f.a.total, f.a.log) == (4, [0, 2, 0])
+
+
 # -- kinds of classes -------------------------------------------------------------------------------
 
 
