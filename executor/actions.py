@@ -49,6 +49,14 @@ class DrainWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class DismissSite:
+    """An agent has no workers any more, because it leaves or because none of them came up."""
+
+    site: int
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Assign:
     """Send the invocation to the worker, before anything else about the attempt."""
 
@@ -84,6 +92,7 @@ Action: TypeAlias = (
     | TerminateWorker
     | KillWorker
     | DrainWorker
+    | DismissSite
     | Assign
     | SendCancel
     | ReportLost

@@ -25,6 +25,7 @@ import zmq
 from executor.actions import (
     Action,
     Assign,
+    DismissSite,
     DrainWorker,
     DumpStacks,
     Interrupt,
@@ -36,7 +37,7 @@ from executor.actions import (
     TerminateWorker,
 )
 from executor.errors import PoolBroken, PoolClosed
-from executor.host import Broken, Invocation, Reports
+from executor.host import Broken, Invocation, Reports, WorkerLoss
 from executor.inbox import Inbox
 from executor.ladder import NOTHING, Stepping
 from executor.limits import LimitOptions, Limits
@@ -101,12 +102,12 @@ class Pool:
     """
 
     def __init__(self, workers: int | None = None, **limits: Unpack[LimitOptions]) -> None:
-        self.workers = checked_size(workers)
+        self.workers = self._checked_size(workers)
         self._owner = Ownership()
         self._machine = PoolMachine(self.workers, Limits(**limits), look=self._look)
         self._inbox = Inbox(self._machine, self._do)
         # Given back also if the pool is merely forgotten, and at the interpreter's exit.
-        self._resources = Resources(self.workers, max(1, usable_cores() // self.workers))
+        self._resources = Resources(self.workers, max(1, usable_cores() // max(1, self.workers)))
         self._release = weakref.finalize(self, self._resources.release)
         self._listener = self._resources.listener
         self._peers = self._resources.peers
@@ -432,17 +433,22 @@ class Pool:
                     self._write(worker, Cancel(key))
                 case DrainWorker(worker):
                     self._write(worker, Drain())
+                case DismissSite(site, failed):
+                    self._dismiss(site, failed=failed)
                 case ReportLost(key, loss):
-                    self._held.pop(key, None)
-                    peer = self._peers.get(loss.worker)
-                    if peer is not None:  # the worker lives on
-                        loss = replace(loss, evidence=peer.evidence())
-                    self._inbox.reports_of(key.run).lost(key, loss)
+                    self._report_lost(key, loss)
                 case ReportCancelled(key):
                     self._held.pop(key, None)
                     self._inbox.reports_of(key.run).cancelled(key)
                 case _:
                     assert_never(action)
+
+    def _report_lost(self, key: AttemptKey, loss: WorkerLoss) -> None:
+        self._held.pop(key, None)
+        peer = self._peers.get(loss.worker)
+        if peer is not None:  # the worker lives on
+            loss = replace(loss, evidence=peer.evidence())
+        self._inbox.reports_of(key.run).lost(key, loss)
 
     def _assign(self, worker: int, invocation: Invocation) -> None:
         self._peer(worker).invoke(invocation)
@@ -455,6 +461,13 @@ class Pool:
         except OSError:
             log.exception("worker %d could not be started", worker)
             self._do(self._machine.exited(worker, None, 0, monotonic()))
+
+    # What a pool that agents join does otherwise.
+
+    _checked_size = staticmethod(checked_size)
+
+    def _dismiss(self, site: int, *, failed: bool) -> None:
+        raise AssertionError(f"no agent has joined this pool: {site}, {failed}")
 
     def _look(self, worker: int) -> Stepping:
         peer = self._peers.get(worker)

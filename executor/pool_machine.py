@@ -17,11 +17,13 @@ is left waiting for ever.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Final
 
 from executor.actions import (
     Action,
     Assign,
+    DismissSite,
     DrainWorker,
     DumpStacks,
     Interrupt,
@@ -40,12 +42,12 @@ from executor.limits import Limits
 from executor.line import Line
 from executor.losses import report_end
 from executor.placement import Durations, Load, choose
+from executor.sites import LOCAL, Sites
 from executor.watching import EXAMINE_S, Overrun, TimeWatch, Vitals, overrun_of
 from executor.worker_states import WorkerEvent, WorkerRecord, WorkerState
 from protocol.client_messages import WorkerStatus
 from protocol.messages import AttemptKey, NodeId, RunId
 
-FAILED_STARTS_LIMIT: Final = 3
 START_S: Final = 60.0
 """A worker that has not said Hello by then is taken for one that never will."""
 
@@ -62,9 +64,9 @@ def _sees_nothing(_: int) -> Stepping:
 
 
 class PoolMachine:
-    """The state of one pool of ``size`` workers. Nothing here blocks, and no clock is read.
+    """The state of one pool: ``size`` workers of its own, and those that join.
 
-    ``look`` gives what a worker's page says.
+    Nothing here blocks, and no clock is read. ``look`` gives what a worker's page says.
     """
 
     def __init__(self, size: int, limits: Limits = _NO_LIMITS, *, look: Look = _sees_nothing) -> None:
@@ -73,10 +75,9 @@ class PoolMachine:
         self.stopping = False
         self.dropped = 0
         """Counts reports about attempts that the reporting worker does not hold."""
-        self._size = size
+        self._sites = Sites(size)
         self._workers: dict[int, WorkerRecord] = {}
         self._spawned = 0
-        self._failed_starts: list[int | None] = []
         self._leases: dict[AttemptKey, Lease] = {}
         self._line = Line()
         self._pins: dict[tuple[RunId, NodeId], int] = {}
@@ -91,16 +92,44 @@ class PoolMachine:
     # -- workers ----------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Action]:
-        """Spawn what is missing to the pool's size."""
+        """Spawn what is missing to the size of each site."""
         actions: list[Action] = []
         if self.stopping or self.failure is not None:
             return actions
-        alive = sum(worker.state in (_S.STARTING, _S.READY) for worker in self._workers.values())
-        for _ in range(self._size - alive):
-            self._spawned += 1
-            self._workers[self._spawned] = WorkerRecord(self._spawned, now + START_S)
-            actions.append(SpawnWorker(self._spawned))
+        alive = Counter(
+            worker.site for worker in self._workers.values() if worker.state in (_S.STARTING, _S.READY)
+        )
+        for site, size in self._sites.sizes.items():
+            for _ in range(size - alive[site]):
+                self._spawned += 1
+                self._workers[self._spawned] = WorkerRecord(self._spawned, now + START_S, site)
+                actions.append(SpawnWorker(self._spawned))
         return actions
+
+    @property
+    def size(self) -> int:
+        """How many workers there are to be."""
+        return self._sites.size
+
+    def join(self, size: int, now: float) -> tuple[int, list[Action]]:
+        """An agent brings so many workers: its site."""
+        site = self._sites.join(size)
+        return site, self.start(now)
+
+    def leave(self, site: int, now: float) -> list[Action]:
+        """An agent's workers finish what they run, take nothing new and end."""
+        self._sites.leave(site)
+        actions: list[Action] = []
+        for worker in self._workers_at(site):
+            if worker.state is _S.STARTING:
+                actions += self.kill(worker.id)
+            elif worker.state is _S.READY:
+                worker.is_worn = True
+        return [*actions, *self._retire(now), *self._dismiss()]
+
+    def site_of(self, worker: int) -> int:
+        """Where a worker that has not ended was started, or is to be."""
+        return self._workers[worker].site
 
     def state(self, worker: int) -> WorkerState:
         known = self._workers.get(worker)
@@ -113,7 +142,9 @@ class PoolMachine:
     def statuses(self) -> list[WorkerStatus]:
         """All workers, for people to see."""
         return [
-            WorkerStatus(each.id, each.pid, each.state.value, 0, each.load.active, each.load.suspended)
+            WorkerStatus(
+                each.id, each.pid, each.state.value, each.site, each.load.active, each.load.suspended
+            )
             for each in self._workers.values()
         ]
 
@@ -129,7 +160,7 @@ class PoolMachine:
         if known.state is not _S.READY:
             return []
         known.was_ready = True
-        self._failed_starts.clear()
+        self._sites.start_succeeded(known.site)
         return self.assign_line()
 
     def worker_of(self, pid: int) -> int | None:
@@ -172,20 +203,25 @@ class PoolMachine:
         )
         actions = self._end_leases(known, end, 0 if by_us else current)
         if not known.was_ready:
-            self._failed_starts.append(status)
+            self._sites.start_failed(known.site, status)
         return [*actions, *self._replace(now)]
 
-    def zygote_ended(self, status: int | None, now: float) -> list[Action]:
-        """All workers have ended with the process they were forked from; none is to blame (F33)."""
+    def zygote_ended(self, status: int | None, now: float, site: int = LOCAL) -> list[Action]:
+        """A site's workers have ended with the process they were forked from; none is to blame (F33).
+
+        An agent's site is gone then.
+        """
         actions: list[Action] = []
-        started = any(worker.was_ready for worker in self._workers.values())
-        for worker in list(self._workers.values()):
+        started = any(worker.was_ready for worker in self._workers_at(site))
+        for worker in self._workers_at(site):
             del self._workers[worker.id]
             worker.move(_E.EXIT)
             end = WorkerLoss(worker.id, worker.pid, None, charged=False, reason=LossReason.ZYGOTE)
             actions += self._end_leases(worker, end, current=0)
-        if not started:
-            self._failed_starts.append(status)
+        if site != LOCAL:
+            self._sites.leave(site)
+        elif not started:
+            self._sites.start_failed(LOCAL, status)
         return [*actions, *self._replace(now)]
 
     def stop(self, now: float) -> list[Action]:
@@ -309,8 +345,9 @@ class PoolMachine:
     def release(self, run: RunId) -> list[int]:
         """The run is over: forgets its pins; the workers that may keep state for it."""
         pinned = {pin: worker for pin, worker in self._pins.items() if pin[0] == run}
-        for pin in pinned:
+        for pin, worker in pinned.items():
             del self._pins[pin]
+            self._has_retiring |= worker in self._workers and self._workers[worker].is_worn
         return sorted({worker for worker in pinned.values() if self.state(worker) is _S.READY})
 
     def ended(self, key: AttemptKey, seconds: float | None) -> list[Action]:
@@ -380,7 +417,8 @@ class PoolMachine:
         pinned = set(self._pins.values())
         for worker in self._workers.values():
             if worker.id in pinned:
-                worker.is_worn = False  # it keeps a node's state: let it serve on until the run is over
+                # It keeps a node's state: let it serve on until the run is over.
+                worker.is_worn = worker.site in self._sites.leaving
             elif worker.state is _S.READY and worker.is_worn:
                 worker.move(_E.RETIRE)
             if worker.state is _S.RETIRING and not worker.leases:
@@ -447,14 +485,22 @@ class PoolMachine:
             self._times.end()
 
     def _replace(self, now: float) -> list[Action]:
-        if len(self._failed_starts) < FAILED_STARTS_LIMIT:
-            return self.start(now)
+        if not self._sites.is_broken:
+            return [*self.start(now), *self._dismiss()]
         if self.failure is None:
-            self.failure = PoolBroken(tuple(self._failed_starts))
+            self.failure = PoolBroken(tuple(self._sites.failed_starts))
         lost: list[Action] = [ReportLost(key, self._never_started()) for key in self._line]
         self._line.clear()
         return lost
 
+    def _dismiss(self) -> list[Action]:
+        """Sites that leave and have no workers any more are done with."""
+        done = [site for site in self._sites.leaving if not self._workers_at(site)]
+        return [DismissSite(site, self._sites.leaving.pop(site)) for site in done]
+
+    def _workers_at(self, site: int) -> list[WorkerRecord]:
+        return [worker for worker in self._workers.values() if worker.site == site]
+
     def _never_started(self) -> WorkerLoss:
-        last = self._failed_starts[-1] if self._failed_starts else None
+        last = self._sites.failed_starts[-1] if self._sites.failed_starts else None
         return WorkerLoss(self._spawned, 0, last, charged=False)

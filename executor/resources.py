@@ -47,7 +47,7 @@ class Resources:
         Raises:
             OSError: the system refused, or would not let this process have descriptors enough.
         """
-        _reserve_descriptors(workers)
+        reserve_descriptors(workers)
         self._pid = os.getpid()
         self._threads_per_worker = threads_per_worker
         self.peers: dict[int, Peer] = {}  # by worker
@@ -156,7 +156,7 @@ def pollable(source: Source) -> zmq.Socket[bytes] | int:
     return source if isinstance(source, int | zmq.Socket) else int(source.fileno())
 
 
-def _reserve_descriptors(workers: int) -> None:
+def reserve_descriptors(workers: int) -> None:
     """See to it that the workers' descriptors fit: libzmq aborts the process where they do not (F14)."""
     held = sum(1 for _ in Path("/proc/self/fd").iterdir())
     needed = held + workers * _DESCRIPTORS_PER_WORKER + _DESCRIPTORS_SPARE

@@ -62,6 +62,7 @@ class WorkerRecord:
 
     id: int
     deadline: float
+    site: int = 0  # where it was started: by the pool itself, or by an agent that joined
     pid: int = 0
     state: WorkerState = WorkerState.STARTING
     was_ready: bool = False

@@ -170,7 +170,8 @@ class Zygote:
                 os.kill(pid, signal.SIGKILL)
             for pid in pids:
                 os.waitpid(pid, 0)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._directory:  # an agent has none
+            shutil.rmtree(self._directory, ignore_errors=True)
 
 
 def _kill_group(leader: int) -> None:

@@ -81,8 +81,9 @@ class StopService(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
 
 
 class Join(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
-    """Agent -> coordinator: we bring so many worker processes. Answered by ``SpawnWorker`` for each."""
+    """Agent -> coordinator: we bring so many worker processes; ``SpawnWorker`` follows for each."""
 
+    request: int
     workers: int
 
 
@@ -105,6 +106,7 @@ class WorkerEnded(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
 
     worker: int
     status: int
+    peak_kib: int
 
 
 class Leave(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=12):

@@ -24,6 +24,7 @@ from orchestrator.runtime.errors import (
     ValueReleased,
 )
 from orchestrator.service.errors import (
+    AgentFailed,
     CoordinatorFailed,
     CoordinatorLost,
     FlowCancelled,
@@ -54,6 +55,7 @@ ERRORS: list[tuple[Exception, str]] = [
         CoordinatorFailed(3, "job.py", "a defect"),
         "was ended by the coordinator: a defect",
     ),
+    (AgentFailed("no worker comes up"), "no worker comes up"),
     (NotOnWorkers((("a", "placement='inline'", "f.py:1"),)), "'a' (f.py:1, placement='inline')"),
 ]
 

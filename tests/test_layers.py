@@ -35,6 +35,7 @@ PURE = (
     "executor.instances",
     "protocol.definitions",
     "protocol.value_pickler",
+    "executor.sites",
     "executor.pool_machine",
     "executor.actions",
     "executor.worker_states",

@@ -44,8 +44,8 @@ def begin(endpoint: str, flow: Flow, parameters: dict[str, object], label: str) 
 @click.option(
     "--workers",
     "-w",
-    type=click.IntRange(min=1),
-    help="Worker processes of its own (default: one per processor).",
+    type=click.IntRange(min=0),
+    help="Worker processes of its own (default: one per processor); 0 waits for some to join.",
 )
 def coordinator(endpoint: str, workers: int | None) -> None:
     """Run a coordinator for flows of several clients, until Ctrl-C or 'orchestrator stop'."""
@@ -58,6 +58,22 @@ def coordinator(endpoint: str, workers: int | None) -> None:
 
     with reporting():
         serve(endpoint, workers, say_ready)
+
+
+@click.command()
+@click.argument("endpoint")
+@click.option(
+    "--processes",
+    "-n",
+    type=click.IntRange(min=1),
+    help="Worker processes to bring (default: one per processor).",
+)
+def worker(endpoint: str, processes: int | None) -> None:
+    """Bring worker processes to the coordinator on ENDPOINT; Ctrl-C lets them finish and leave."""
+    from orchestrator.service.agent import bring_workers  # noqa: PLC0415
+
+    with reporting():
+        bring_workers(endpoint, processes, lambda sentence: click.echo(sentence, err=True))
 
 
 @click.command()
@@ -140,4 +156,4 @@ def why(flow: str, node: str, endpoint: str | None) -> None:
                 show.waits(client.waits(flow, node))
 
 
-COMMANDS: Final = (coordinator, status, cancel, drain, stop, why)
+COMMANDS: Final = (coordinator, worker, status, cancel, drain, stop, why)

@@ -8,14 +8,11 @@ coordinator's process is watched by its pidfd, so its end is noticed at once and
 from __future__ import annotations
 
 import itertools
-import os
-import platform
-import weakref
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -34,19 +31,16 @@ from orchestrator.service.errors import (
     FlowCancelled,
     NotOnWorkers,
     RequestRejected,
-    VersionMismatch,
 )
+from orchestrator.service.link import ServiceLink
 from orchestrator.service.outcomes import AnyOutcome, Crashed, decode_outcome
 from orchestrator.service.submission import encode_spec
 from orchestrator.spec import FlowSpec
 from protocol.client_messages import (
-    SERVICE_VERSION,
     Accepted,
     AskStatus,
     AskWaits,
-    Bye,
     CancelRun,
-    ClientHello,
     Confirmed,
     DrainService,
     Finished,
@@ -54,7 +48,6 @@ from protocol.client_messages import (
     NodeProgress,
     Printed,
     Progress,
-    Refused,
     Rejected,
     Result,
     Status,
@@ -62,21 +55,13 @@ from protocol.client_messages import (
     Submit,
     ToClient,
     Waits,
-    Welcomed,
 )
-from protocol.endpoints import NobodyListens, find_listener
-from protocol.errors import ProtocolError
-from protocol.framing import Envelope, Session, client_session
+from protocol.framing import Envelope
 from protocol.importing import Elsewhere, for_workers
 from protocol.messages import RunId
-from protocol.serialization import dumps
-from protocol.transport import Connection, open_context
+from protocol.serialization import dumps, renew
 from protocol.values import Local
 
-PATIENCE_S: Final = 10.0
-"""A coordinator that lives and does not answer for so long is given up."""
-
-_LINGER_S: Final = 0.5
 _Envelope = Envelope[ToClient]
 _Answer = TypeVar("_Answer")
 
@@ -100,24 +85,13 @@ class CoordinatorClient:
     """
 
     def __init__(self, endpoint: str) -> None:
-        self.endpoint, self.pid = find_listener(endpoint)
-        self._session = client_session()
         self._requests = itertools.count(1)
         self._answers: dict[int, Any] = {}
-        self._greeting: Welcomed | Refused | None = None
         self._handles: dict[RunId, FlowHandle] = {}
-        with ExitStack() as stack:
-            try:
-                self._pidfd = os.pidfd_open(self.pid)
-            except ProcessLookupError:
-                raise NobodyListens(endpoint, "the coordinator has just ended") from None
-            stack.callback(os.close, self._pidfd)
-            context = stack.enter_context(open_context())
-            self._connection = Connection(context, self.endpoint, send_timeout_s=PATIENCE_S)
-            stack.callback(self._connection.close, _LINGER_S)
-            self._welcome = self._greet()
-            stack.callback(_part, self._session, self._connection, self._pidfd)
-            self._release = weakref.finalize(self, stack.pop_all().close)
+        # What was said of a flow before its number was known here.
+        self._early: dict[RunId, list[tuple[Any, _Envelope]]] = {}
+        self._link = ServiceLink(endpoint, self._hear)
+        self.endpoint, self.pid = self._link.endpoint, self._link.pid
 
     def __enter__(self) -> Self:
         return self
@@ -132,7 +106,7 @@ class CoordinatorClient:
 
     def close(self) -> None:
         """Disconnect. Repeating changes nothing."""
-        self._release()
+        self._link.close()
 
     # -- flows -------------------------------------------------------------------------------------
 
@@ -180,7 +154,8 @@ class CoordinatorClient:
             RequestRejected: the coordinator drains.
             CoordinatorLost: it has ended.
         """
-        welcome = self._welcome
+        welcome = self._link.welcome
+        renew()  # classes that travel whole go as they are now
         with for_workers(Elsewhere(welcome.prefix, tuple(welcome.sys_path))):
             spec, local = compile_flow(
                 flow, workers=max(1, welcome.workers), encode_code=encode_code, encode_value=dumps
@@ -188,7 +163,7 @@ class CoordinatorClient:
             _require_workers_only(spec)
             values = parameter_values(spec, local, dict(parameters or {}))
         limits = stop_limits(flow, stop_at_node_generation)
-        attach = self._session.attach
+        attach = self._link.session.attach
         request = next(self._requests)
         message = Submit(
             request,
@@ -258,26 +233,10 @@ class CoordinatorClient:
         Raises:
             CoordinatorLost: it has ended.
         """
-        self._flush()
-        ended = self._connection.wait([self._pidfd], timeout_s)
-        while (parts := self._connection.receive(wait=False)) is not None:
-            self._read(parts)
-        if ended:
-            raise CoordinatorLost(self.endpoint, self.pid, "has ended")
-
-    def _read(self, parts: Any) -> None:
-        try:
-            envelope = self._session.read(parts)
-        except ProtocolError as error:
-            raise CoordinatorLost(self.endpoint, self.pid, f"cannot be understood: {error}") from error
-        for message in () if envelope is None else envelope.messages:
-            assert envelope is not None
-            self._hear(message, envelope)
+        self._link.pump(timeout_s)
 
     def _hear(self, message: ToClient, envelope: _Envelope) -> None:
-        if isinstance(message, Welcomed | Refused):
-            self._greeting = message
-        elif isinstance(message, Progress | Printed | Result | Finished):
+        if isinstance(message, Progress | Printed | Result | Finished):
             handle = self._handles.get(message.run)
             if handle is not None:
                 handle.hear(message, envelope)
@@ -286,43 +245,15 @@ class CoordinatorClient:
         elif isinstance(message, Accepted | Rejected | Confirmed | Status | Waits):
             self._answers[message.request] = message
 
-    def _greet(self) -> Welcomed:
-        self._early: dict[RunId, list[tuple[Any, _Envelope]]] = {}
-        self._session.add(ClientHello(SERVICE_VERSION, platform.python_version()))
-        self._await(lambda: self._greeting is not None)
-        greeting = self._greeting
-        if isinstance(greeting, Welcomed):
-            return greeting
-        assert greeting is not None
-        raise VersionMismatch(
-            self.endpoint,
-            self.pid,
-            _version(SERVICE_VERSION, platform.python_version()),
-            _version(greeting.version, greeting.python),
-        )
-
     def _ask(self, request: int, message: FromClient, answer: type[_Answer]) -> _Answer:
-        self._session.add(message)
-        self._await(lambda: request in self._answers)
+        self._link.session.add(message)
+        self._link.wait_until(lambda: request in self._answers)
         given = self._answers.pop(request)
         if isinstance(given, Rejected):
             raise RequestRejected(given.reason)
         if not isinstance(given, answer):
-            raise CoordinatorLost(self.endpoint, self.pid, f"answered with {type(given).__name__}")
+            raise self._link.lost(f"answered with {type(given).__name__}")
         return given
-
-    def _await(self, condition: Callable[[], bool]) -> None:
-        deadline = monotonic() + PATIENCE_S
-        while not condition():
-            if monotonic() >= deadline:
-                raise CoordinatorLost(self.endpoint, self.pid, "does not answer")
-            self.pump(deadline - monotonic())
-
-    def _flush(self) -> None:
-        try:
-            _send(self._session, self._connection)
-        except TimeoutError:
-            raise CoordinatorLost(self.endpoint, self.pid, "takes nothing from us") from None
 
 
 class FlowHandle:
@@ -438,20 +369,3 @@ def _require_workers_only(spec: FlowSpec) -> None:
     )
     if elsewhere:
         raise NotOnWorkers(elsewhere)
-
-
-def _version(protocol: int, python: str) -> str:
-    return f"service protocol {protocol} on Python {python}"
-
-
-def _part(session: Session[FromClient, ToClient], connection: Connection, pidfd: int) -> None:
-    """Say Bye, unless nobody is there to hear it."""
-    if pidfd not in connection.wait([pidfd], 0):
-        session.add(Bye())
-        with suppress(TimeoutError):
-            _send(session, connection)
-
-
-def _send(session: Session[FromClient, ToClient], connection: Connection) -> None:
-    for parts in session.take():
-        connection.send(parts)

@@ -72,6 +72,17 @@ class CoordinatorFailed(ServiceError):  # noqa: N818 - as above
         return f"run {self.run} ({self.label}) was ended by the coordinator: {self.detail}"
 
 
+class AgentFailed(ServiceError):  # noqa: N818 - as above
+    """A process that brought workers cannot go on; its workers have ended."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.reason)
+
+
 class NotOnWorkers(InvalidFlowError):  # noqa: N818 - as above
     """Nodes ask to run in the coordinator, which runs no user code when it is a service."""
 

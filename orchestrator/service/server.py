@@ -18,7 +18,7 @@ from contextlib import ExitStack, suppress
 from time import monotonic
 from typing import Any, Final
 
-from executor.pool import Pool
+from executor.joinable import JoinablePool
 from orchestrator.event_loop import (
     Event,
     EventLoop,
@@ -30,6 +30,7 @@ from orchestrator.event_loop import (
     timeout,
 )
 from orchestrator.pump import Pump
+from orchestrator.service.agents import Agents
 from orchestrator.service.flows import Flows
 from orchestrator.service.session import Client
 from orchestrator.service.submission import BadSubmission
@@ -43,12 +44,17 @@ from protocol.client_messages import (
     Confirmed,
     DrainService,
     FromClient,
+    Join,
+    Leave,
     Refused,
     Rejected,
     Status,
     StopService,
     Submit,
     Welcomed,
+    WorkerEnded,
+    WorkerNotStarted,
+    WorkerStarted,
 )
 from protocol.endpoints import claimed
 from protocol.errors import ProtocolError
@@ -80,7 +86,7 @@ def serve(endpoint: str, workers: int | None, on_ready: Callable[[str, int], Non
             listener = Listener(context, bound)
             stack.callback(os.unlink, bound.removeprefix("ipc://"))
             stack.callback(listener.close, _PARTING_S)
-        pool = stack.enter_context(Pool(workers))
+        pool = stack.enter_context(JoinablePool(workers))
         service = Service(listener, pool)
         on_ready(bound, pool.workers)
         EventLoop().run_until_complete(service.run(), join=True, wait_for_spawned_tasks=False)
@@ -89,11 +95,12 @@ def serve(endpoint: str, workers: int | None, on_ready: Callable[[str, int], Non
 class Service:
     """``run`` is a coroutine for an :class:`EventLoop`."""
 
-    def __init__(self, listener: Listener, pool: Pool) -> None:
+    def __init__(self, listener: Listener, pool: JoinablePool) -> None:
         self._listener = listener
         self._pool = pool
         self._pump = Pump(pool)
         self._flows = Flows(pool, self._pump)
+        self._agents = Agents(pool)
         self._clients: dict[bytes, Client] = {}
         self._watchers: dict[Client, TaskHandle[None]] = {}
         self._written: dict[Client, None] = {}
@@ -111,6 +118,11 @@ class Service:
             AskWaits: self._explain,
             DrainService: self._drain,
             StopService: self._stop,
+            Join: lambda client, message, _: self._agents.join(client, message),
+            WorkerStarted: self._hear_agent,
+            WorkerNotStarted: self._hear_agent,
+            WorkerEnded: self._hear_agent,
+            Leave: lambda client, message, _: self._agents.leave(client, message),
             Bye: self._bye,
         }
 
@@ -131,6 +143,7 @@ class Service:
             while self._flows.count:
                 await sleep(_BACKLOG_S)
             listening.cancel()
+            self._agents.close()
             self._flush()
             with suppress(TimeoutError), timeout(_PARTING_S):
                 await self._send_backlog()
@@ -180,6 +193,8 @@ class Service:
             for message in () if envelope is None else envelope.messages:
                 assert envelope is not None
                 self._handle(client, message, envelope)
+            # What agents say may let the pool say something.
+            self._pump.push()
         except ProtocolError as error:
             log.error("client %d is given up: %s", client.pid, error)  # noqa: TRY400 - it says all
             self._gone(client)
@@ -275,6 +290,9 @@ class Service:
         client.write(Confirmed(message.request))
         self._over.set()
 
+    def _hear_agent(self, client: Client, message: Any, _: Envelope[FromClient]) -> None:
+        self._agents.report(client, message)
+
     def _bye(self, client: Client, _: Bye, __: Envelope[FromClient]) -> None:
         self._gone(client)
 
@@ -289,6 +307,7 @@ class Service:
         if not client.is_gone:
             self._forget(client)
             self._flows.client_gone(client)
+            self._agents.client_gone(client)
 
     def _forget(self, client: Client) -> None:
         client.is_gone = True

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from executor.actions import (
     Action,
     Assign,
+    DismissSite,
     DrainWorker,
     DumpStacks,
     Interrupt,
@@ -29,7 +30,8 @@ from executor.actions import (
 from executor.host import Code, Invocation, LossReason, WorkerLoss
 from executor.ladder import NOTHING, Stepping
 from executor.limits import LimitOptions, Limits
-from executor.pool_machine import FAILED_STARTS_LIMIT, START_S, PoolMachine
+from executor.pool_machine import START_S, PoolMachine
+from executor.sites import FAILED_STARTS_LIMIT, LOCAL
 from executor.watching import Vitals
 from executor.worker_states import TRANSITIONS, WorkerEvent, WorkerState
 from protocol.messages import UNLIMITED, AttemptKey, Digest, NodeId, RunId
@@ -543,6 +545,82 @@ def test_a_stopped_worker_gets_no_work_and_is_killed_if_it_stays_so_f5() -> None
     assert (lost.loss.reason, lost.loss.charged) == (LossReason.UNRESPONSIVE, False)
 
 
+# -- agents that join ------------------------------------------------------------------------------
+
+
+def joined_pool() -> tuple[PoolMachine, int]:
+    """A pool without workers of its own and an agent with two, numbered 1 and 2."""
+    machine = PoolMachine(0)
+    machine.start(0.0)
+    site, actions = machine.join(2, 0.0)
+    assert actions == [SpawnWorker(1), SpawnWorker(2)]
+    for worker in (1, 2):
+        machine.started(worker, 100 + worker)
+        machine.greeted(worker)
+    return machine, site
+
+
+def test_work_waits_until_workers_join() -> None:
+    machine = PoolMachine(0)
+    assert machine.start(0.0) == []
+    assert machine.invoke(invocation(1)) == []
+    machine.join(1, 0.0)
+    assert assigned(machine.greeted(1)) == [(1, 1)]
+    machine.check()
+
+
+def test_a_joined_worker_that_ends_is_ordered_again_of_its_agent() -> None:
+    machine, site = joined_pool()
+    assert machine.exited(1, -9, 0, 0.0) == [SpawnWorker(3)]
+    assert machine.site_of(3) == site
+    assert machine.size == 2
+
+
+def test_an_agent_that_leaves_is_dismissed_when_its_workers_have_finished() -> None:
+    machine, site = joined_pool()
+    machine.invoke(invocation(1))
+    assert machine.leave(site, 0.0) == [DrainWorker(2)]
+    assert machine.size == 0
+    assert machine.invoke(invocation(2)) == []
+    machine.check()
+    assert machine.exited(2, 0, 0, 1.0) == []
+    machine.ended(key(1), 1.0)
+    assert machine.expire(2.0) == [DrainWorker(1)]
+    assert machine.exited(1, 0, 0, 3.0) == [DismissSite(site, failed=False)]
+
+
+def test_a_node_s_state_stays_on_a_leaving_worker_until_the_run_is_over() -> None:
+    machine, site = joined_pool()
+    machine.invoke(invocation(1, pinned=True))
+    machine.leave(site, 0.0)
+    machine.ended(key(1), 1.0)
+    assert assigned(machine.invoke(invocation(1, pinned=True))) == [(1, 1)]
+    machine.ended(key(1), 1.0)
+    assert machine.expire(2.0) == []
+    machine.release(RUN)
+    assert machine.expire(3.0) == [DrainWorker(1)]
+
+
+def test_an_agent_whose_workers_do_not_come_up_is_dismissed_and_the_pool_goes_on() -> None:
+    machine = PoolMachine(0)
+    machine.start(0.0)
+    site, _ = machine.join(1, 0.0)
+    for worker in range(1, FAILED_STARTS_LIMIT):
+        assert machine.exited(worker, 1, 0, 0.0) == [SpawnWorker(worker + 1)]
+    assert machine.exited(FAILED_STARTS_LIMIT, 1, 0, 0.0) == [DismissSite(site, failed=True)]
+    assert machine.failure is None
+
+
+def test_an_agent_that_ends_takes_its_workers_along_and_nobody_is_to_blame() -> None:
+    machine, site = joined_pool()
+    machine.invoke(invocation(1))
+    lost, dismissed = machine.zygote_ended(None, 0.0, site)
+    assert isinstance(lost, ReportLost)
+    assert not lost.loss.charged
+    assert dismissed == DismissSite(site, failed=False)
+    machine.check()
+
+
 # -- everything at once ----------------------------------------------------------------------------
 
 
@@ -558,16 +636,20 @@ class PoolRules(RuleBasedStateMachine):
         self.starting: list[int] = []
         self.ready: list[int] = []
         self.doomed: list[int] = []
+        self.sites: list[int] = []
         self.open: set[AttemptKey] = set()
         self.at: dict[AttemptKey, int] = {}
         self.numbers = itertools.count()
         self.apply(self.machine.start(self.now))
 
-    def apply(self, actions: Sequence[Action]) -> None:
+    def apply(self, actions: Sequence[Action]) -> None:  # noqa: C901 - a case for each action
         for action in actions:
             match action:
                 case SpawnWorker(worker):
                     self.starting.append(worker)
+                case DismissSite(site):
+                    assert not any(self.machine.site_of(worker) == site for worker in self.living())
+                    self.sites.remove(site)
                 case Assign(worker, given):
                     assert worker in self.ready
                     assert given.key in self.open
@@ -674,11 +756,29 @@ class PoolRules(RuleBasedStateMachine):
         self.apply(self.machine.expire(self.now))
         assert self.machine.next_deadline() > self.now
 
-    @rule()
-    def lose_zygote(self) -> None:
+    @precondition(lambda self: len(self.sites) < 3)
+    @rule(size=st.integers(1, 2))
+    def join(self, size: int) -> None:
+        site, actions = self.machine.join(size, self.now)
+        self.sites.append(site)
+        self.apply(actions)
+
+    @precondition(lambda self: self.sites)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        self.apply(self.machine.leave(data.draw(st.sampled_from(self.sites)), self.now))
+
+    @rule(data=st.data())
+    def lose_zygote(self, data: st.DataObject) -> None:
+        site = data.draw(st.sampled_from([LOCAL, *self.sites]))
+        lost = [worker for worker in self.living() if self.machine.site_of(worker) == site]
         for known in (self.starting, self.ready, self.doomed):
-            known.clear()
-        self.apply(self.machine.zygote_ended(-9, self.now))
+            known[:] = [worker for worker in known if worker not in lost]
+        self.apply(self.machine.zygote_ended(-9, self.now, site))
+
+    def living(self) -> list[int]:
+        known = [*self.starting, *self.ready, *self.doomed]
+        return [each for each in known if self.machine.state(each) is not WorkerState.EXITED]
 
     @precondition(lambda self: self.doomed)
     @rule()

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
+
+from orchestrator.cli import main
 
 JOB = """
 import time
@@ -27,41 +30,36 @@ with Flow() as flow:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "job.py").write_text(JOB)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # loading a target adds to it
     return tmp_path
 
 
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=25,
-        check=False,
-    )
+def command(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
 
 
 def test_a_target_runs_on_a_coordinator(endpoint: str, here: Path) -> None:
-    ended = command("run", "job.py", "--connect", endpoint, "--json", cwd=here)
-    assert ended.returncode == 0, ended
+    ended = command("run", "job.py", "--connect", endpoint, "--json")
+    assert ended.exit_code == 0, ended
     assert json.loads(ended.stdout)["nodes"]["second"]["runs"] == 1
 
 
 def test_a_detached_flow_is_seen_asked_about_and_cancelled(endpoint: str, here: Path) -> None:
-    begun = command("run", "job.py", "--connect", endpoint, "--detach", "--set", "seconds=99", cwd=here)
+    begun = command("run", "job.py", "--connect", endpoint, "--detach", "--set", "seconds=99")
     run = begun.stdout.split()[1]
-    asked = command("why", run, "second", "--connect", endpoint, cwd=here)
+    asked = command("why", run, "second", "--connect", endpoint)
     assert "'second' waits for a final value of 'first'" in asked.stdout
-    asked = command("why", "job.py", "second", "--connect", endpoint, cwd=here)
+    asked = command("why", "job.py", "second", "--connect", endpoint)
     assert asked.stdout.splitlines()[:2] == ["second (mono, job.py:12)", "  seconds <- first"]
     assert "'second' waits for a final value of 'first'" in asked.stdout
-    status = json.loads(command("status", endpoint, "--json", cwd=here).stdout)
+    status = json.loads(command("status", endpoint, "--json").stdout)
     [seen] = [each for each in status["runs"] if each["run"] == int(run)]
     assert (seen["label"], seen["state"], seen["detached"]) == ("job.py", "running", True)
-    assert command("cancel", endpoint, run, cwd=here).returncode == 0
-    assert "cancel" in command("status", endpoint, cwd=here).stdout
+    assert command("cancel", endpoint, run).exit_code == 0
+    assert "cancel" in command("status", endpoint).stdout
 
 
 def test_ctrl_c_cancels_that_flow_and_is_exit_code_130(endpoint: str, here: Path) -> None:
@@ -75,7 +73,7 @@ def test_ctrl_c_cancels_that_flow_and_is_exit_code_130(endpoint: str, here: Path
     )
     runs: list[dict[str, object]] = []
     while not runs:
-        status = json.loads(command("status", endpoint, "--json", cwd=here).stdout)
+        status = json.loads(command("status", endpoint, "--json").stdout)
         runs = [each for each in status["runs"] if each["client"] == process.pid and each["running"]]
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
@@ -100,14 +98,14 @@ def test_ctrl_c_cancels_that_flow_and_is_exit_code_130(endpoint: str, here: Path
 def test_what_cannot_be_done_is_said_with_an_exit_code(
     here: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    ended = command(*arguments, cwd=here)
-    assert ended.returncode == code, ended
+    ended = command(*arguments)
+    assert ended.exit_code == code, ended
     assert message in " ".join(ended.stderr.split())
 
 
 def test_an_exit_code_tells_what_a_coordinator_refused(endpoint: str, here: Path) -> None:
-    ended = command("cancel", endpoint, "12345", cwd=here)
-    assert (ended.returncode, ended.stderr) == (1, "error: there is no run 12345\n")
-    ended = command("coordinator", "--listen", endpoint, cwd=here)
-    assert ended.returncode == 1
+    ended = command("cancel", endpoint, "12345")
+    assert (ended.exit_code, ended.stderr) == (1, "error: there is no run 12345\n")
+    ended = command("coordinator", "--listen", endpoint)
+    assert ended.exit_code == 1
     assert "listens on" in ended.stderr

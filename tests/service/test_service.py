@@ -17,7 +17,7 @@ from orchestrator.graph.draft import parameter
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.runtime.errors import FlowTimeoutError
-from orchestrator.service import client as client_module
+from orchestrator.service import link
 from orchestrator.service.client import CoordinatorClient, connect
 from orchestrator.service.errors import (
     CoordinatorLost,
@@ -248,7 +248,7 @@ def test_what_a_node_waits_for_is_told_by_number_or_label(client: CoordinatorCli
 def test_another_version_is_refused_with_both_named(
     endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "SERVICE_VERSION", 99)
+    monkeypatch.setattr(link, "SERVICE_VERSION", 99)
     with pytest.raises(VersionMismatch, match=r"protocol 1 .* protocol 99"):
         connect(endpoint)
 

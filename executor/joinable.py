@@ -1,0 +1,151 @@
+"""A pool that agents join: each brings worker processes that it starts, and takes them away again.
+
+Theory of operation. An *agent* is another process of this user on this host with a zygote of its own.
+The pool orders each worker of it with a token and a page, as from its own zygote; the worker connects to
+the pool by itself and proves itself like any other. The agent reports what its zygote reports. The pool
+watches the workers' processes, which the kernel names, so what an agent says late loses nothing. When an
+agent is gone so are its workers: its zygote sees to that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol, Unpack
+
+from executor.limits import LimitOptions
+from executor.orders import Exited, NotStarted, Started
+from executor.page import create_page
+from executor.peer import Peer
+from executor.pool import Pool
+from executor.resources import reserve_descriptors
+from executor.sites import LOCAL
+from executor.sizing import checked_size
+from protocol.client_messages import WorkerStatus
+
+log = logging.getLogger(__name__)
+
+
+class Agent(Protocol):
+    """Who starts workers elsewhere. ``page`` is a descriptor of this process."""
+
+    pid: int
+
+    def spawn(self, worker: int, token: bytes, page: int) -> None: ...
+
+    def dismiss(self, reason: str) -> None: ...
+
+
+@dataclass(slots=True)
+class _Site:
+    agent: Agent
+    size: int
+    pages: dict[int, int] = field(default_factory=dict)  # of workers that were ordered and not started
+
+
+class JoinablePool(Pool):
+    """A pool of ``workers`` processes of its own, maybe none, and those that agents bring."""
+
+    def __init__(self, workers: int | None, **limits: Unpack[LimitOptions]) -> None:
+        self._sites: dict[int, _Site] = {}
+        super().__init__(workers, **limits)
+
+    @staticmethod
+    def _checked_size(workers: int | None) -> int:
+        return 0 if workers == 0 else checked_size(workers)
+
+    # -- agents ------------------------------------------------------------------------------------
+
+    def join(self, agent: Agent, workers: int) -> int:
+        """Order so many workers of an agent, now and as they end; the number of its site.
+
+        Raises:
+            ValueError: the number is not a positive one.
+            OSError: this process may not have descriptors enough.
+        """
+        size = checked_size(workers)
+        reserve_descriptors(self.workers + size)
+        site, actions = self._machine.join(size, monotonic())
+        self._sites[site] = _Site(agent, size)
+        self.workers = self._machine.size
+        self._do(actions)
+        return site
+
+    def leave(self, site: int) -> None:
+        """Let an agent's workers finish what they run; it is dismissed when they have ended."""
+        self._do(self._machine.leave(site, monotonic()))
+        self.workers = self._machine.size
+
+    def agent_gone(self, site: int) -> None:
+        """An agent has ended, and with it its workers; nothing happens if it was dismissed."""
+        gone = self._sites.pop(site, None)
+        if gone is None:
+            return
+        self._reception.listen()  # what they said before counts
+        for worker in [each for each in self._peers if self._machine.site_of(each) == site]:
+            self._bury(worker)
+            self._dying.pop(worker, None)
+        for page in gone.pages.values():
+            os.close(page)
+        self._do(self._machine.zygote_ended(None, monotonic(), site))
+        self.workers = self._machine.size
+
+    def worker_started(self, site: int, worker: int, pid: int) -> None:
+        """An agent reports that a worker which was ordered of it exists."""
+        if self._close_page(site, worker):
+            try:
+                pidfd = os.pidfd_open(pid)
+            except ProcessLookupError:
+                return  # its end will be reported next
+            self._note(Started(worker, pid), [pidfd], monotonic())
+
+    def worker_not_started(self, site: int, worker: int, reason: str) -> None:
+        """An agent reports that it could not start a worker."""
+        if self._close_page(site, worker):
+            self._note(NotStarted(worker, reason), [], monotonic())
+
+    def worker_ended(self, site: int, worker: int, status: int, peak_kib: int) -> None:
+        """An agent reports how a worker of its ended."""
+        if worker in self._peers and self._machine.site_of(worker) == site:
+            self._note(Exited(worker, 0, status, peak_kib), [], monotonic())
+
+    def statuses(self) -> list[WorkerStatus]:
+        """Its workers, how busy each is, and the pids of the agents that brought them."""
+        return [self._with_agent(status) for status in super().statuses()]
+
+    def _with_agent(self, status: WorkerStatus) -> WorkerStatus:
+        site = self._sites.get(status.agent)  # the machine names the site
+        agent = 0 if site is None else site.agent.pid
+        return WorkerStatus(
+            status.worker, status.pid, status.state, agent, status.running, status.suspended
+        )
+
+    # -- as a pool -----------------------------------------------------------------------------------
+
+    def _spawn(self, worker: int) -> None:
+        number = self._machine.site_of(worker)
+        if number == LOCAL:
+            super()._spawn(worker)
+            return
+        site = self._sites[number]
+        # The agent opens the page through our descriptor, which is therefore kept till it has.
+        page = site.pages[worker] = create_page()
+        peer = self._peers[worker] = Peer(worker, page)
+        site.agent.spawn(worker, peer.token, page)
+
+    def _dismiss(self, site: int, *, failed: bool) -> None:
+        gone = self._sites.pop(site, None)
+        if gone is not None:
+            self.workers = self._machine.size
+            gone.agent.dismiss("none of its workers came up" if failed else "")
+
+    def _close_page(self, site: int, worker: int) -> bool:
+        """Whether a report is about a worker that was ordered of this agent, the first one."""
+        known = self._sites.get(site)
+        page = None if known is None else known.pages.pop(worker, None)
+        if page is None:
+            return False
+        os.close(page)
+        return True

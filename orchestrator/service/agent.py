@@ -1,0 +1,167 @@
+"""A process that brings workers to a coordinator: ``orchestrator worker ENDPOINT``.
+
+Theory of operation. It joins as a client and starts workers when the coordinator orders them, from a
+zygote of its own; the workers connect by themselves. It runs no user code. When it leaves, the
+coordinator gives its workers nothing new and dismisses it when they have ended. When the coordinator or
+this process ends for whatever reason, the zygote ends the workers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import msgspec
+
+from executor.nursery import Nursery
+from executor.orders import Exited, NotStarted, Setup, Started, ZygoteReport, current_setup
+from executor.sizing import checked_size, usable_cores
+from orchestrator.service.errors import AgentFailed, RequestRejected
+from orchestrator.service.link import ServiceLink
+from protocol.client_messages import (
+    Confirmed,
+    Dismissed,
+    Join,
+    Leave,
+    Rejected,
+    SpawnWorker,
+    ToClient,
+    WorkerEnded,
+    WorkerNotStarted,
+    WorkerStarted,
+)
+from protocol.framing import Envelope
+
+_JOIN: Final = 1  # the only request
+
+
+def bring_workers(endpoint: str, workers: int | None, say: Callable[[str], None]) -> None:
+    """Serve a coordinator with so many worker processes (default: one per usable processor).
+
+    It returns when it has left: SIGINT and SIGTERM let it finish what runs, a second one ends it at
+    once. ``say`` is told in sentences what happens. Call it in the main thread.
+
+    Raises:
+        NobodyListens, VersionMismatch, EndpointError, InsecureTransport: as ``ServiceLink`` does.
+        CoordinatorLost: the coordinator has ended.
+        AgentFailed: no worker comes up here.
+        RequestRejected: the coordinator does not want it.
+        KeyboardInterrupt: the second signal.
+    """
+    size = checked_size(workers)
+    agent = _Agent(endpoint, size)
+    try:
+        agent.join()
+        say(f"serving {agent.endpoint} (pid {agent.coordinator}) with {size} workers")
+        with _sigterm_as_sigint():
+            try:
+                agent.serve()
+            except KeyboardInterrupt:
+                say("leaving when what runs here has ended (Ctrl-C again: at once)")
+                agent.leave()
+                agent.serve()
+    finally:
+        agent.close()
+
+
+class _Agent:
+    def __init__(self, endpoint: str, size: int) -> None:
+        self._link = ServiceLink(endpoint, self._hear)
+        self.endpoint = self._link.endpoint
+        self.coordinator = self._link.pid
+        self._size = size
+        self._answer: Confirmed | Rejected | None = None
+        self._dismissal: Dismissed | None = None
+        welcome = self._link.welcome
+        try:
+            setup = _setup(welcome.worker_endpoint, welcome.sys_path)
+            self._nursery = Nursery(setup, max(1, usable_cores() // size))
+        except BaseException:
+            self._link.close()
+            raise
+
+    def join(self) -> None:
+        self._link.session.add(Join(_JOIN, self._size))
+        self._link.wait_until(lambda: self._answer is not None)
+        if isinstance(self._answer, Rejected):
+            raise RequestRejected(self._answer.reason)
+
+    def serve(self) -> None:
+        """Do what the coordinator orders until it dismisses us."""
+        channel = self._nursery.channel.fileno()
+        while self._dismissal is None:
+            if channel in self._link.pump(others=[channel]):
+                self._hear_zygote()
+        if self._dismissal.reason:
+            raise AgentFailed(f"the coordinator dismissed these workers: {self._dismissal.reason}")
+
+    def leave(self) -> None:
+        self._link.session.add(Leave())
+
+    def close(self) -> None:
+        """End the workers that are left, and disconnect."""
+        self._nursery.end()
+        self._link.close()
+
+    def _hear(self, message: ToClient, _: Envelope[ToClient]) -> None:
+        match message:
+            case Confirmed() | Rejected():
+                self._answer = message
+            case SpawnWorker():
+                self._spawn(message)
+            case Dismissed():
+                self._dismissal = message
+            case _:
+                raise self._link.lost(f"sent an agent a {type(message).__name__}")
+
+    def _spawn(self, order: SpawnWorker) -> None:
+        try:
+            page = os.open(f"/proc/{self.coordinator}/fd/{order.page}", os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            self._link.session.add(WorkerNotStarted(order.worker, f"its page cannot be had: {error}"))
+            return
+        try:
+            self._nursery.spawn(order.worker, order.token, page)
+        finally:
+            os.close(page)
+
+    def _hear_zygote(self) -> None:
+        with suppress(BlockingIOError):
+            while True:
+                heard = self._nursery.receive()
+                if heard is None:
+                    raise AgentFailed("the process that workers are forked from has ended")
+                report, descriptors = heard
+                for descriptor in descriptors:
+                    os.close(descriptor)  # the coordinator opens its own
+                self._link.session.add(_told(report))
+
+
+def _told(report: ZygoteReport) -> WorkerStarted | WorkerNotStarted | WorkerEnded:
+    match report:
+        case Started(worker, pid):
+            return WorkerStarted(worker, pid)
+        case NotStarted(worker, reason):
+            return WorkerNotStarted(worker, reason)
+        case Exited(worker, _, status, peak_kib):
+            return WorkerEnded(worker, status, peak_kib)
+
+
+def _setup(endpoint: str, sys_path: list[str]) -> Setup:
+    """What our workers start with: modules are looked for where the coordinator's own workers do."""
+    return msgspec.structs.replace(current_setup(endpoint, ""), sys_path=sys_path)
+
+
+@contextmanager
+def _sigterm_as_sigint() -> Iterator[None]:
+    def interrupt(_: int, __: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

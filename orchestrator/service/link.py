@@ -1,0 +1,141 @@
+"""A connection to a coordinator in another process, for whoever speaks ``protocol.client_messages``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from time import monotonic
+from typing import Any, Final
+
+from orchestrator.service.errors import CoordinatorLost, VersionMismatch
+from protocol.client_messages import (
+    SERVICE_VERSION,
+    Bye,
+    ClientHello,
+    FromClient,
+    Refused,
+    ToClient,
+    Welcomed,
+)
+from protocol.endpoints import NobodyListens, find_listener
+from protocol.errors import ProtocolError
+from protocol.framing import Envelope, Session, client_session
+from protocol.transport import Connection, open_context
+
+PATIENCE_S: Final = 10.0
+"""A coordinator that lives and does not answer for so long is given up."""
+
+_LINGER_S: Final = 0.5
+
+
+class ServiceLink:
+    """Connected and greeted. ``hear`` is given each message and its envelope, while something waits.
+
+    The coordinator's process is watched by its pidfd, so its end is noticed at once.
+    """
+
+    def __init__(self, endpoint: str, hear: Callable[[ToClient, Envelope[ToClient]], None]) -> None:
+        """Connect.
+
+        Raises:
+            NobodyListens: no coordinator is there.
+            VersionMismatch: it is of another version or runs another Python.
+            InsecureTransport: the endpoint is not an ``ipc://`` one.
+            EndpointError: it cannot be an endpoint, or is another user's.
+            CoordinatorLost: it does not answer.
+        """
+        self.endpoint, self.pid = find_listener(endpoint)
+        self.session = client_session()
+        self._hear = hear
+        self._greeting: Welcomed | Refused | None = None
+        with ExitStack() as stack:
+            try:
+                self._pidfd = os.pidfd_open(self.pid)
+            except ProcessLookupError:
+                raise NobodyListens(endpoint, "the coordinator has just ended") from None
+            stack.callback(os.close, self._pidfd)
+            context = stack.enter_context(open_context())
+            self._connection = Connection(context, self.endpoint, send_timeout_s=PATIENCE_S)
+            stack.callback(self._connection.close, _LINGER_S)
+            self.welcome = self._greet()
+            stack.callback(_part, self.session, self._connection, self._pidfd)
+            # Given back also if the link is merely forgotten.
+            self.close = weakref.finalize(self, stack.pop_all().close)
+
+    def pump(self, timeout_s: float | None = None, others: Sequence[int] = ()) -> list[int]:
+        """Send what was written; wait for messages, or ``others`` that are readable: those.
+
+        Raises:
+            CoordinatorLost: it has ended, or what it says cannot be understood.
+        """
+        try:
+            _send(self.session, self._connection)
+        except TimeoutError:
+            raise self.lost("takes nothing from us") from None
+        ready = self._connection.wait([self._pidfd, *others], timeout_s)
+        while (parts := self._connection.receive(wait=False)) is not None:
+            self._read(parts)
+        if self._pidfd in ready:
+            raise self.lost("has ended")
+        return ready
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Pump until an answer is there, which never takes long.
+
+        Raises:
+            CoordinatorLost: it does not come.
+        """
+        deadline = monotonic() + PATIENCE_S
+        while not condition():
+            if monotonic() >= deadline:
+                raise self.lost("does not answer")
+            self.pump(deadline - monotonic())
+
+    def lost(self, why: str) -> CoordinatorLost:
+        return CoordinatorLost(self.endpoint, self.pid, why)
+
+    def _read(self, parts: Any) -> None:
+        try:
+            envelope = self.session.read(parts)
+        except ProtocolError as error:
+            raise self.lost(f"cannot be understood: {error}") from error
+        for message in () if envelope is None else envelope.messages:
+            assert envelope is not None
+            if isinstance(message, Welcomed | Refused):
+                self._greeting = message
+            else:
+                self._hear(message, envelope)
+
+    def _greet(self) -> Welcomed:
+        self.session.add(ClientHello(SERVICE_VERSION, platform.python_version()))
+        self.wait_until(lambda: self._greeting is not None)
+        greeting = self._greeting
+        if isinstance(greeting, Welcomed):
+            return greeting
+        assert greeting is not None
+        raise VersionMismatch(
+            self.endpoint,
+            self.pid,
+            _version(SERVICE_VERSION, platform.python_version()),
+            _version(greeting.version, greeting.python),
+        )
+
+
+def _version(protocol: int, python: str) -> str:
+    return f"service protocol {protocol} on Python {python}"
+
+
+def _part(session: Session[FromClient, ToClient], connection: Connection, pidfd: int) -> None:
+    """Say Bye, unless nobody is there to hear it."""
+    if pidfd not in connection.wait([pidfd], 0):
+        session.add(Bye())
+        with suppress(TimeoutError):
+            _send(session, connection)
+
+
+def _send(session: Session[FromClient, ToClient], connection: Connection) -> None:
+    for parts in session.take():
+        connection.send(parts)
