@@ -267,7 +267,10 @@ class PoolMachine:
         if self._has_retiring:
             actions += self._retire(now)
         late = [worker.id for worker in self._workers.values() if worker.deadline <= now]
-        return [*actions, *(action for worker_id in late for action in self.kill(worker_id))]
+        actions += [action for worker_id in late for action in self.kill(worker_id)]
+        # Whoever hears a report may speak to an attempt that is leased here: it must have been sent.
+        actions.sort(key=lambda action: not isinstance(action, Assign))
+        return actions
 
     def to_examine(self, now: float) -> list[tuple[int, int]]:
         """The busy workers, with their pids, if it is time to look after them."""
@@ -365,11 +368,11 @@ class PoolMachine:
     def given_up(self, key: AttemptKey) -> list[Action]:
         """A leased attempt that was told to end has done so."""
         lease = self._leases[key]
-        if lease.overrun is None:
-            return [ReportCancelled(key), *self.ended(key, None)]
         worker = self._workers[lease.worker]
         end = WorkerLoss(worker.id, worker.pid, None, charged=False, reason=LossReason.ENDED)
-        return [report_end(lease, end, charged=False), *self.ended(key, None)]
+        # An attempt that was only recalled has no other reason to end.
+        report = ReportCancelled(key) if lease.overrun is None else report_end(lease, end, charged=False)
+        return [*self.ended(key, None), report]
 
     def assign_line(self) -> list[Action]:
         """Some worker may have room: send it what waits."""

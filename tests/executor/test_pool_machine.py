@@ -428,6 +428,16 @@ def test_an_attempt_that_is_recalled_and_answers_is_cancelled_and_not_lost() -> 
     assert machine.given_up(key(1)) == [ReportCancelled(key(1))]
 
 
+def test_what_takes_the_place_of_an_attempt_is_sent_before_its_end_is_reported() -> None:
+    # Who hears the report may at once have something to say to the attempt that is leased now.
+    machine = ready_pool(1, grace_s=1.0)
+    machine.invoke(invocation(1))
+    machine.invoke(invocation(2))
+    machine.cancel(key(1), 0.0)
+    kinds = [type(action) for action in machine.given_up(key(1))]
+    assert kinds == [Assign, ReportCancelled]
+
+
 def test_an_answer_in_time_ends_the_matter() -> None:
     machine = ready_pool(1)
     machine.invoke(invocation(1))

@@ -18,10 +18,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="play this one and print its log")
     parser.add_argument("--schedules", type=int, default=1_000)
     parser.add_argument("--first", type=int, default=0, help="the first seed of the schedules")
+    parser.add_argument("--fail-fast", action="store_true", help="end with the first violation")
     arguments = parser.parse_args()
     if arguments.seed is not None:
         return play_one(arguments.seed)
-    return play_many(arguments.first, arguments.schedules)
+    return play_many(
+        arguments.first, arguments.schedules, 1 if arguments.fail_fast else FAILURES_AT_MOST
+    )
 
 
 def play_one(seed: int) -> int:
@@ -36,7 +39,7 @@ def play_one(seed: int) -> int:
     return 0
 
 
-def play_many(first: int, schedules: int) -> int:
+def play_many(first: int, schedules: int, failures_at_most: int) -> int:
     started = time.perf_counter()
     faults: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
@@ -48,7 +51,7 @@ def play_many(first: int, schedules: int) -> int:
         except Exception as error:
             failures += 1
             print(f"seed {seed}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            if failures == FAILURES_AT_MOST:
+            if failures == failures_at_most:
                 break
             continue
         faults += result.faults

@@ -12,6 +12,7 @@ from typing import Final
 
 from executor.host import Code, Input, Invocation, LossReason, WorkerLoss
 from executor.pool import Pool
+from executor.worker_states import WorkerState
 from protocol.messages import (
     UNLIMITED,
     AttemptKey,
@@ -69,10 +70,14 @@ class Job:
 class Client:
     """``Reports`` of one run. ``truth`` gives a worker's process."""
 
-    def __init__(self, world: World, pool: Pool, truth: Callable[[int], Process]) -> None:
+    def __init__(
+        self, world: World, pool: Pool, truth: Callable[[int], Process], *, loses_patience: bool
+    ) -> None:
         self.world = world
         self.pool = pool
         self.truth = truth
+        self.loses_patience = loses_patience
+        self._stateful_on: dict[NodeId, int] = {}
         self.jobs: list[Job] = []
         self.open: dict[AttemptKey, Job] = {}
         self.ended: set[AttemptKey] = set()
@@ -126,7 +131,8 @@ class Client:
         self._feed(job)
         self._credit(job)
         self.pool.flush()
-        self.world.after(PATIENCE_S, lambda: self._lose_patience(job, key))
+        if self.loses_patience:
+            self.world.after(PATIENCE_S, lambda: self._lose_patience(job, key))
 
     def _again(self, job: Job) -> None:
         self.world.soon(lambda: self._try(job), 0.1)
@@ -313,10 +319,15 @@ class Client:
         if loss.reason is LossReason.MEMORY:
             if process.resident_bytes <= HARD_BYTES:
                 raise Violation(f"worker {loss.worker} holds {process.resident_bytes} bytes only (P3)")
-            return
-        if loss.charged and process.stepped != key:
-            raise Violation(f"{key} is blamed, and {process.stepped} was being run (P9)")
-        if process.stepped == key and not loss.charged and loss.status is not None:
+        else:
+            self._judge_blame(key, loss, process.stepped)
+
+    def _judge_blame(self, key: AttemptKey, loss: WorkerLoss, stepped: AttemptKey | None) -> None:
+        if loss.reason is LossReason.ENDED and loss.charged:
+            raise Violation(f"{key} is blamed for a worker that we have ended (P9)")
+        if loss.charged and stepped != key:
+            raise Violation(f"{key} is blamed, and {stepped} was being run (P9)")
+        if stepped == key and not loss.charged and loss.status is not None:
             raise Violation(f"{key} was being run, and is not blamed (P9)")
 
     def _finish(self, job: Job, outcome: str) -> None:
@@ -341,6 +352,11 @@ class Client:
             raise Violation(f"{key} runs on worker {process.worker}, which has no lease of it")
         if key != self.open[key].key:
             raise Violation(f"{key} runs beside a later attempt")
+        if self.open[key].kind is Kind.STATEFUL:
+            before = self._stateful_on.setdefault(key.node, process.worker)
+            if before != process.worker and self.pool._machine.state(before) is WorkerState.READY:
+                raise Violation(f"node {key.node} has its state on worker {before}, which is there")
+            self._stateful_on[key.node] = process.worker
 
 
 def _parts(value: Value) -> list[bytes]:

@@ -35,6 +35,7 @@ class Moment(enum.Enum):
     STOP_LONG = "a worker is stopped for long"
     DISCONNECT = "a connection breaks"
     PARTITION = "a worker cannot be reached for a while"
+    CUT = "a worker cannot be reached any more"
     LOSE = "an envelope is lost"
     DUPLICATE = "an envelope comes twice"
     REPLAY = "an envelope of an earlier worker comes"

@@ -11,10 +11,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Any, Final
 
 from executor.page import CURRENT, SINCE, TARGET
 from executor.reporter import Reporter
+from executor.watching import EXAMINE_S
 from protocol.delivery import Epoch, Resending
 from protocol.framing import Envelope, Parts, worker_session
 from protocol.link import Link, Liveness
@@ -133,6 +135,7 @@ class Process:
         self.stepped: AttemptKey | None = None  # the truth that the page tells
         self.stopped = False
         self.stopped_at = 0.0
+        self._resumed_at = -inf
         self.resident_bytes = 0
         self.flaw = faults.flaw((Flaw.NOT_STARTED, Flaw.MUTE, Flaw.STRANGER))
         self._pending_end: int | None = None
@@ -205,12 +208,14 @@ class Process:
 
     def stop(self) -> None:
         self.stopped = True
-        self.stopped_at = self.world.now
+        if self.world.now > self._resumed_at + EXAMINE_S:  # else the pool may not have seen it run
+            self.stopped_at = self.world.now
         self.end.pause()
 
     def resume(self) -> None:
         if self.is_alive and self.stopped:
             self.stopped = False
+            self._resumed_at = self.world.now
             if self._pending_end is not None:
                 self.die(self._pending_end)
                 return
@@ -403,6 +408,8 @@ class Process:
     def _welcome(self, _: Welcome, __: Envelope[FromCoordinator]) -> None:
         if self._greeted:
             raise Violation(f"w{self.worker} was welcomed twice")
+        if self.flaw is Flaw.STRANGER:
+            raise Violation(f"w{self.worker} was welcomed without a proof")
         self._greeted = True
         self._pass(KillPoint.READY)
 

@@ -31,6 +31,9 @@ FAULTS_AT_LEAST = 3
 JOBS_AT_LEAST = 5
 JOBS_AT_MOST = 40
 SAFETY_S = 20.0
+QUIET_S = 4.0
+"""Long enough for all that is under way to come, and for beats."""
+
 DEADLINES_AT_ONCE = 100
 """One may lead to another; more of them at one moment would be a loop."""
 
@@ -70,6 +73,7 @@ class Schedule:
         self.faults = Faults.draw(world.random)
         self.resources = SimulatedResources(world, self.faults, self._begins_step, self._judge_signal)
         self.given_up: set[int] = set()
+        self.cut: set[int] = set()  # never to be reached again
         self.overdue: dict[tuple[int, int], float] = {}  # worker and number of an attempt -> since when
         self.is_full = False
         self.is_closing = False
@@ -94,10 +98,11 @@ class Schedule:
 
     def _run(self) -> None:
         world = self.world
+        timeout_s = TIMEOUT_S if world.random.random() < 0.5 else None
         self.pool = Pool(
             world.random.randint(1, 3),
             grace_s=GRACE_S,
-            timeout_s=TIMEOUT_S if world.random.random() < 0.5 else None,
+            timeout_s=timeout_s,
             unresponsive_after_s=UNRESPONSIVE_S,
             memory_soft_bytes=SOFT_BYTES,
             memory_hard_bytes=HARD_BYTES,
@@ -105,7 +110,12 @@ class Schedule:
         )
         self.resources.notify = self._notify
         self.resources.give_up = self._give_up
-        self.client = Client(world, self.pool, lambda worker: self.resources.processes[worker])
+        self.client = Client(
+            world,
+            self.pool,
+            lambda worker: self.resources.processes[worker],
+            loses_patience=timeout_s is None,
+        )
         self.pool.attach(RUN, self.client)
         for moment in self.faults.moments:
             world.after(2.0 * world.random.random(), lambda moment=moment: self._happen(moment))  # type: ignore[misc]
@@ -119,6 +129,8 @@ class Schedule:
         if not self.client.is_done:
             late = [job.key for job in self.client.jobs if job.outcome is None]
             raise Violation(f"not done {HEALING_S:.0f} s after all was healed: {late} (P7)")
+        self._pump(lambda: False, QUIET_S)
+        self._check_nothing_is_kept()
         self._close()
 
     # -- driving ------------------------------------------------------------------------------------
@@ -162,6 +174,14 @@ class Schedule:
     def _now(self) -> float:
         return self.world.now
 
+    def _check_nothing_is_kept(self) -> None:
+        """All is done, and was acknowledged since."""
+        for worker, end in self.resources.ends.items():
+            for side in (end, self.resources.processes[worker].end):
+                delivery = side.session.session.delivery
+                if not side.is_over and side.session.link.is_up and delivery.unacknowledged():
+                    raise Violation(f"{side.name} keeps what must have been acknowledged (P6)")
+
     def _notify(self, source: Any) -> None:
         self.world.touched = True
         self.pool.on_readable(source, self.world.now)
@@ -188,7 +208,7 @@ class Schedule:
     def _heal(self) -> None:
         self.world.note("healed")
         self.faults.healed = self.is_full = True
-        self.resources.unreachable.clear()
+        self.resources.unreachable.intersection_update(self.cut)
         for process in self.resources.alive():
             process.resume()
 
@@ -225,31 +245,39 @@ class Schedule:
         return self.world.random.choice(alive) if alive else None
 
     def _afflict(self, moment: Moment, process: Process) -> bool:
-        world, resources = self.world, self.resources
-        end = resources.ends[process.worker]
+        """Let it happen; False if it cannot happen to this worker now."""
         match moment:
             case Moment.KILL:
                 process.die(-9)
             case Moment.STOP_SHORT:
                 process.stop()
-                world.soon(process.resume, 6.0)
+                self.world.soon(process.resume, 6.0)
             case Moment.STOP_LONG:
                 process.stop()
-                world.soon(process.resume, 60.0)
-            case Moment.DISCONNECT:
-                break_connection(world, process.end, end)
-            case Moment.PARTITION:
-                resources.unreachable.add(process.worker)
-                break_connection(world, process.end, end)
-                world.soon(lambda: resources.unreachable.discard(process.worker), 12.0)
+                self.world.soon(process.resume, 60.0)
             case Moment.SWELL:
                 process.resident_bytes = SOFT_BYTES + 1
             case Moment.SWELL_MUCH:
                 process.resident_bytes = HARD_BYTES + 1
             case Moment.ZYGOTE:
-                resources.end_zygote()
+                self.resources.end_zygote()
+            case Moment.DISCONNECT | Moment.PARTITION | Moment.CUT:
+                return self._disconnect(moment, process)
             case _:
                 return self._tamper(moment, process)
+        return True
+
+    def _disconnect(self, moment: Moment, process: Process) -> bool:
+        worker, unreachable = process.worker, self.resources.unreachable
+        if not process._greeted:
+            return False
+        if moment is not Moment.DISCONNECT:
+            unreachable.add(worker)
+        if moment is Moment.PARTITION:
+            self.world.soon(lambda: unreachable.discard(worker), 12.0)
+        if moment is Moment.CUT:
+            self.cut.add(worker)
+        break_connection(self.world, process.end, self.resources.ends[worker])
         return True
 
     def _tamper(self, moment: Moment, process: Process) -> bool:
