@@ -46,6 +46,7 @@ def main() -> int:
 def _ways(seed: int) -> Iterator[Way]:
     for window in WINDOWS:
         yield Way("inline", window, seed)
+        yield Way("thread", window)
         yield Way("process", window)
         yield Way("mixed", window)
         for schedule in range(3):

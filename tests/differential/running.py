@@ -30,12 +30,13 @@ from tests.reference import NO_FINAL, Observed, Reference, agrees, delays
 from tests.runtime.checked import CheckedMachine
 from tests.runtime.simulation import Simulation, job_of
 
-Where: TypeAlias = Literal["inline", "process", "mixed", "simulation"]
+Where: TypeAlias = Literal["inline", "thread", "process", "mixed", "simulation"]
 
 _PLACEMENTS: Final[dict[Where, tuple[Placement, ...]]] = {
     "inline": ("inline",),
+    "thread": ("thread",),
     "process": ("process",),
-    "mixed": ("process", "inline"),
+    "mixed": ("process", "inline", "thread"),
     "simulation": ("inline",),
 }
 """Nodes take them in turn."""
@@ -159,6 +160,8 @@ def _run(graph: Graph, way: Way, pool: Pool | None) -> RecordingMachine:
             patch.setattr(running, "EventLoop", partial(EventLoop, seed=way.schedule))
         if way.where == "inline":
             flow.run(workers=0, stop_at_node_generation=stop, timeout_s=_TIMEOUT_S)
+        elif way.where == "thread":
+            flow.run(workers=1, stop_at_node_generation=stop, timeout_s=_TIMEOUT_S)
         else:
             flow.run(pool=pool, stop_at_node_generation=stop, timeout_s=_TIMEOUT_S)
     [machine] = machines

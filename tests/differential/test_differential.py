@@ -46,6 +46,14 @@ def test_i10_inline_runs_compute_what_the_rules_say(seeds: range) -> None:
 
 
 @pytest.mark.parametrize("seeds", SEEDS, ids=name_of)
+def test_i10_runs_in_a_thread_compute_what_the_rules_say(seeds: range) -> None:
+    for seed in seeds:
+        graph = random_graph(seed)
+        for window in WINDOWS:
+            run_and_check(graph, Way("thread", window))
+
+
+@pytest.mark.parametrize("seeds", SEEDS, ids=name_of)
 def test_i10_runs_on_two_workers_compute_what_the_rules_say(seeds: range, pool: Pool) -> None:
     for seed in seeds:
         graph = random_graph(seed)
