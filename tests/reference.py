@@ -151,8 +151,8 @@ class Reference:
         if node.kind == "map":
             return _map(node, inputs, throws)
         if node.kind == "split":
-            chunks = [(item,) for item in inputs[0]]
-            return Evaluated(chunks, accumulated("sum", chunks))
+            chunks = [(item,) for item in inputs[0]][: throws[0] if throws else None]
+            return Evaluated(chunks, accumulated("sum", chunks), throws=len(throws))
         if node.kind == "fold":
             chunks, is_open = inputs[0]
             return Evaluated(outputs=(list(chunks),), blocked=is_open)

@@ -8,6 +8,8 @@ from dataclasses import replace
 from tests.differential.description import Graph, Node, Op, Port, Script
 from tests.reference import Unsatisfiable, delays
 
+MOST_NODES = 8
+
 _SUMMABLE = ("str", "int", "float", "bool", "bytes")
 _ANY_VALUE = (*_SUMMABLE, "mixed", "none", "list")
 
@@ -27,9 +29,9 @@ def random_graph(seed: int) -> Graph:
     return replace(graph, stop=_Generator(seed).stop(graph))
 
 
-def raw_graph(seed: int) -> Graph:
+def raw_graph(seed: int, most_nodes: int = MOST_NODES) -> Graph:
     """A graph as it was drawn; it may have a cycle that cannot begin."""
-    return _Generator(seed).graph()
+    return _Generator(seed, most_nodes).graph()
 
 
 def _with_defaults(node: Node) -> Node:
@@ -41,14 +43,15 @@ def _with_defaults(node: Node) -> Node:
 
 
 class _Generator:
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, most_nodes: int = MOST_NODES) -> None:
+        self._most_nodes = most_nodes
         self._seed = seed
         self._draw = random.Random(seed)
         self._cancels = seed % 2 == 1
 
     def graph(self) -> Graph:
         draw = self._draw
-        count = draw.randint(2, 8)
+        count = draw.randint(2, self._most_nodes)
         is_cyclic = draw.random() < 0.6
         kinds = draw.choices(("mono", "stream", "map"), (4, 5, 2), k=count)
         rank = list(range(count))

@@ -73,7 +73,7 @@ def test_i10_values_depend_on_no_schedule_and_no_delay_of_messages(seeds: range)
 def test_rules_19_to_31_the_planner_breaks_cycles_where_symbolic_execution_does() -> None:
     unsatisfiable = 0
     for seed in range(3000):
-        graph = raw_graph(seed)
+        graph = raw_graph(seed, most_nodes=25 if seed % 10 == 0 else 8)
         flow = flow_of(graph, window=None)
         try:
             expected = delays(graph.expanded)

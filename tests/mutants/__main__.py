@@ -1,0 +1,117 @@
+"""Plants each defect in a copy of the packages and runs tests on it: ``python -m tests.mutants``.
+
+Prints which test caught which defect, or how long it hung; ends with 1 if one survived. Give names, or
+parts of them, to plant only those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.mutants.planted import MUTANTS, Mutant
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("orchestrator", "executor", "protocol", "tests", "pyproject.toml")
+PATIENCE_S = 120.0
+
+
+def main() -> int:
+    """Plant what the command line asks for."""
+    options = _parser().parse_args()
+    survivors = []
+    for mutant in MUTANTS:
+        if options.only and not any(part in mutant.name for part in options.only):
+            continue
+        started = time.monotonic()
+        caught_by = _run(mutant)
+        seconds = time.monotonic() - started
+        print(
+            f"{mutant.breaks:20} {mutant.name}\n{'':20} {caught_by or 'SURVIVED'} ({seconds:.0f} s)",
+            flush=True,
+        )
+        if caught_by is None:
+            survivors.append(mutant.name)
+    print(f"{len(survivors)} survived: {survivors}" if survivors else "all were caught")
+    return 1 if survivors else 0
+
+
+def _run(mutant: Mutant) -> str | None:
+    """The first test that fails on the defect, or None."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as path:
+        copy = Path(path)
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copy / name)
+        target = copy / mutant.file
+        target.write_text(planted(mutant, target.read_text()))
+        return _first_failure(copy, mutant.tests)
+
+
+def planted(mutant: Mutant, text: str) -> str:
+    """The file with the defect.
+
+    Raises:
+        ValueError: the text to replace does not stand there exactly once.
+    """
+    found = text.count(mutant.old)
+    if found != 1:
+        raise ValueError(f"{mutant.name}: {mutant.file} holds its text {found} times")
+    return text.replace(mutant.old, mutant.new)
+
+
+def _first_failure(copy: Path, tests: tuple[str, ...]) -> str | None:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    output = copy / "output"
+    with output.open("wb") as file:
+        run = subprocess.Popen(
+            command,
+            cwd=copy,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+        try:
+            run.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            return f"hung for {PATIENCE_S:.0f} s"
+        finally:
+            _end(run)
+    if run.returncode == 0:
+        return None
+    text = output.read_text(errors="replace")
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
+    hung = " (by its timeout)" if "Timeout" in text else ""
+    return failed[1].removeprefix("tests/") + hung if failed else f"pytest ended with {run.returncode}"
+
+
+def _end(run: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(run.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    run.wait()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("only", nargs="*", help="parts of names")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
