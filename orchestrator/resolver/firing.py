@@ -55,6 +55,9 @@ class Firing:
         self.listener: Listener | None = None
         self.ready: deque[int] = deque()
         self.wanted_again: list[int] = []  # busy nodes whose next run has come to be demanded
+        self.held_up: list[
+            int
+        ] = []  # idle nodes whose next run is demanded and has come to lack something
 
     def begin(self) -> None:
         """Demand run 0 of every node, in order of creation (rule 33, Start)."""
@@ -109,6 +112,8 @@ class Firing:
     def end(self, node: int) -> None:
         """The node's run is over: its final value is written."""
         self._busy[node] = False
+        if self._lacking[node] and self.is_wanted(node):
+            self.held_up.append(node)
         self._enqueue_if_ready(node)
 
     def _demand(self, node: int, run: int) -> None:
@@ -129,6 +134,8 @@ class Firing:
             self._demanded[node] = run
             if self._busy[node]:
                 self.wanted_again.append(node)
+            elif self._lacking[node]:
+                self.held_up.append(node)
             self._enqueue_if_ready(node)
             pending.extend(
                 (self._links[index].producer, run - self._links[index].delay)

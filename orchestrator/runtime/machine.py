@@ -148,6 +148,8 @@ class FlowMachine:
             elif self._firing.wanted_again:
                 # A generator without demand is drained before its next run (rule 51).
                 self.streams.look_again(self.nodes[self._firing.wanted_again.pop()])
+            elif self._firing.held_up:
+                self._progress.suspect(self.nodes[self._firing.held_up.pop()])
             elif self._progress.suspects:
                 self._repair.look_at(self._progress.take_suspects())
             elif self._progress.count == 0:

@@ -67,7 +67,7 @@ class Maps:
             return
         if source is not None and not run.waiting and _wants_element(run, source[1]):
             self._streams.wait(run, *source, run.dispatched)
-        self._progress.note_rest(node)
+        self._streams.note_rest(node)
 
     def end_element(self, run: Run, key: AttemptKey, element: Element) -> None:
         """An element's invocation has ended; its result waits for its turn."""

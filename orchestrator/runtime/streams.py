@@ -268,16 +268,25 @@ class Streams:
         if gain > 0 and (run.emitted >= run.credit or gain * 2 >= allowance - run.emitted):
             run.credit = allowance
             self._host.produce(run.key, allowance)
-        self._progress.note_rest(node)
+        self.note_rest(node)
         if self._watcher is not None:
             if gate.rests_at_gate(node):
                 self._watcher.waits_at_gate(run)
             else:
                 self._watcher.passes_gate(run)
 
+    def note_rest(self, node: Node) -> None:
+        """The node may rest at its gate; if for good, nothing that it reads may wait for it."""
+        self._progress.note_rest(node)
+        if node.streams_in and not node.progresses and gate.is_parked(node, self._is_wanted):
+            self._progress.suspect_upstream(node)
+
+    def _is_wanted(self, node: Node) -> bool:
+        return self._firing.is_wanted(node.index)
+
     def allowance(self, node: Node) -> int:
         """How many chunks the node's run may have emitted in all (rule 50)."""
-        return gate.allowance(node, is_wanted_again=self._firing.is_wanted(node.index))
+        return gate.allowance(node, is_wanted_again=self._is_wanted(node))
 
 
 def _lags(edge: StreamEdge, reading: Reading) -> bool:

@@ -117,3 +117,19 @@ def test_demand_recurses_without_recursion(length: int) -> None:
         for node in ready:
             finish(firing, links, node)
     assert order == list(range(length))
+
+
+def test_rule_52_a_node_whose_demanded_run_comes_to_lack_something_is_told_of() -> None:
+    """Its wait may complete a deadlock, which is repaired at once."""
+    links = [Link(0, 1, 0), Link(1, 0, 1)]
+    firing = Firing(2, links)
+    firing.begin()
+    assert firing.held_up == [1]
+    firing.held_up.clear()
+    assert started(firing) == [0]
+    finish(firing, links, 0)
+    assert started(firing) == [1]
+    assert firing.held_up == []
+    firing.arrive(0)  # run 1 of node 0, which is to come, is demanded for run 1 of node 1 ...
+    firing.end(1)
+    assert firing.held_up == []  # ... which lacks nothing

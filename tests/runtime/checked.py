@@ -12,6 +12,7 @@ from executor.host import Broken, Host, Invocation
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
 from orchestrator.runtime.outcome import Done, Failed
+from orchestrator.runtime.waits import edge_to_widen, find_deadlock, is_certain
 from orchestrator.spec import EdgeInput
 from protocol.messages import WHOLE, AttemptKey, ErrorReport, Missing, RunId
 from protocol.values import Value
@@ -34,6 +35,14 @@ class CheckedMachine(FlowMachine):
     def settle(self) -> None:
         super().settle()
         self.check()
+        if self.outcome is None:
+            self.check_no_deadlock()
+
+    def check_no_deadlock(self) -> None:
+        """Rule 52: a deadlock is repaired at once, not only when the whole flow is at rest."""
+        deadlock = find_deadlock(self.nodes, self.waits_of, self._repair._is_parked)
+        if deadlock is not None and (is_certain(deadlock) or edge_to_widen(deadlock) is not None):
+            raise AssertionError(f"rule 52: not repaired: {[wait.describe() for wait in deadlock]}")
 
     def chunks(self, key: AttemptKey, first: int, count: int, width: int, values: list[Value]) -> None:
         assert key not in self.ended_attempts, f"chunk after the end of {key}"

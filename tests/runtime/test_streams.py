@@ -484,3 +484,21 @@ def test_rule_61_the_next_generation_of_a_cancelled_stream_starts_clean() -> Non
             f.reader = reader(f.source)
         simulate(f, seed=seed, stop={f.reader: (3,)})
         assert seen == [[0, 1, 2]] * 4
+
+
+def test_rule_52_a_producer_whose_reader_comes_to_rest_for_good_after_it_is_let_go_on_at_once() -> None:
+    """``CheckedMachine`` fails the test if a deadlock is there after a turn."""
+
+    @node(window=0, drain=False)
+    def parks(chunks: Stream[int]) -> Any:
+        yield 0  # nobody reads it, so this is where it stays
+        yield from chunks
+
+    for seed in SEEDS:
+        with Flow() as f:
+            f.source = node(window=0)(numbers)(4)
+            f.parks = parks(f.source)
+            f.listed = listed(f.source)
+        machine = simulate(f, seed=seed)
+        assert f.listed.get_data() == ([0, 1, 2, 3],)
+        assert machine.outcome == Done(("parks",))
