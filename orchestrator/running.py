@@ -15,6 +15,7 @@ from executor.surroundings import running_flow
 from orchestrator.contexts import ContextFactory, Contexts
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import InvalidFlowError
+from orchestrator.graph.capture import refuse_primitive
 from orchestrator.graph.compile import compile_flow
 from orchestrator.graph.flow import Flow, StopAt, event_loop_of, graph_of, publish, states_of, tasks_of
 from orchestrator.graph.limits import stop_limits
@@ -204,9 +205,11 @@ def _parameter_value(
     if not travels:
         return Local(given[name])
     try:
-        return dumps(given[name])
+        value = dumps(given[name])
     except SerializationError as error:
         raise ParameterError(f"the value given for parameter {name!r}: {error}") from error
+    refuse_primitive(given[name], f"the value given for parameter {name!r}")
+    return value
 
 
 def report_of(machine: FlowMachine, workers: int, seconds: float) -> RunReport:

@@ -8,6 +8,7 @@ compiled. So is reading from the terminal, which workers do not have.
 from __future__ import annotations
 
 import builtins
+import inspect
 import sys
 import types
 import warnings
@@ -54,9 +55,7 @@ def refuse_shared(body: Body, node: str) -> None:
         TerminalInputError: it reads from the terminal.
     """
     for name, value, place in _captured(body):
-        kind = primitive_kind(value)
-        if kind is not None:
-            raise SharedPrimitiveError(f"{name!r}, which node {node} uses at {place},", kind)
+        refuse_primitive(value, f"{name!r}, which node {node} uses at {place},")
     for use in uses(body):
         if use.value is builtins.input:
             raise TerminalInputError(node, "input()", use.place)
@@ -136,14 +135,14 @@ def _change(use: Use) -> str | None:
 def _captured(body: Body) -> Iterator[tuple[str, object, str]]:
     """What a body has from outside: each variable's name, value and place."""
     if isinstance(body, types.FunctionType):
-        code = body.__code__
-        place = f"{code.co_filename}:{code.co_firstlineno}"
-        names = code.co_varnames[: code.co_argcount]
-        defaults = body.__defaults__ or ()
-        for name, value in zip(reversed(names), reversed(defaults), strict=False):
-            yield name, value, place
-        for name, value in (body.__kwdefaults__ or {}).items():
-            yield name, value, place
+        place = f"{body.__code__.co_filename}:{body.__code__.co_firstlineno}"
+        for parameter in inspect.signature(body).parameters.values():
+            yield parameter.name, parameter.default, place
+    elif isinstance(body, type):
+        place = f"{body.__module__}.{body.__qualname__}"
+        for ancestor in body.__mro__:
+            for name, value in vars(ancestor).items():
+                yield f"{ancestor.__name__}.{name}", value, place
     for use in uses(body):
         yield use.name, use.value, use.place
 

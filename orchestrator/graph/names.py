@@ -90,7 +90,10 @@ class Names:
                 f"{where} before it was defined, and it is not a node but {held!r}; "
                 "define it before its first use"
             )
-        nodes = [name for name, held in self._held.items() if isinstance(held, DraftNode)]
-        near = get_close_matches(name, nodes, n=1)
+        # Among thousands of names it would take seconds to find the nearest.
+        near = get_close_matches(name, self._nodes(), n=1) if len(self._held) < 2_000 else []
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"{where}, which is not defined in {self._called}{hint}"
+
+    def _nodes(self) -> list[str]:
+        return [name for name, held in self._held.items() if isinstance(held, DraftNode)]

@@ -325,6 +325,32 @@ def test_a_primitive_of_the_event_loop_as_a_value_is_refused_rule_16_2() -> None
         compiled(f)
 
 
+def test_a_primitive_given_for_a_parameter_is_refused_rule_16_2() -> None:
+    @node
+    def body(x: Any) -> None: ...
+
+    with Flow() as f:
+        f.a = body(parameter("p"))
+    with pytest.raises(SharedPrimitiveError, match=r"the value given for parameter 'p' is a .*\.Event"):
+        f.run(workers=1, parameters={"p": Event()})
+
+
+def test_a_lock_of_a_class_is_refused_rule_16_2() -> None:
+    class Guarded:
+        lock = threading.Lock()
+
+        def call(self, x: int) -> int:
+            return x
+
+    guarded: Any = node(Guarded)
+    with Flow() as f:
+        f.a = guarded(1)
+    with pytest.raises(
+        SharedPrimitiveError, match=r"'Guarded\.lock', which node 'a' .* threading\.Lock"
+    ):
+        compiled(f)
+
+
 # -- the terminal --------------------------------------------------------------------------------------
 
 

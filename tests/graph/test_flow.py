@@ -387,6 +387,13 @@ def test_very_many_mistakes_are_not_all_shown() -> None:
             untyped_add()
 
 
+def test_among_thousands_of_names_none_is_suggested() -> None:
+    flow = Flow()
+    with refused(r"reads 'b' \(at .*\), which is not defined in the flow$"), flow:
+        flow.a = same(flow.b)
+        vars(flow).update({f"b{n}": flow.a for n in range(2_000)})
+
+
 def test_a_flow_that_was_refused_stays_refused() -> None:
     flow = Flow()
     with refused("not connected"), flow:
