@@ -30,13 +30,15 @@ class BodyCode:
     """All that a worker needs to know of a template to run it; equal code has equal options.
 
     ``body`` is the user's function or class, or its name. ``accumulate``: None sums what can be
-    summed, ``list`` collects the chunks, a function folds ``(accumulated, chunk)``.
+    summed, ``list`` collects the chunks, a function folds ``(accumulated, chunk)``. ``retry_on``: the
+    exceptions of the body after which it may be tried again.
     """
 
     body: Callable[..., Any] | type | Imported
     stream_in: tuple[str, ...] = ()
     multiple_outputs: bool = False
     accumulate: Accumulate = None
+    retry_on: tuple[type[BaseException], ...] = (Exception,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class LoadedCode:
     shape: Blueprint
     multiple_outputs: bool
     accumulate: Accumulate
+    retry_on: tuple[type[BaseException], ...] = (Exception,)
 
 
 def encode_code(code: BodyCode) -> Value:
@@ -64,7 +67,7 @@ def load_code(payload: object) -> LoadedCode:
         raise TypeError(f"expected code, got {type(payload).__name__}")
     body = _resolve(payload.body) if isinstance(payload.body, Imported) else payload.body
     shape = blueprint(body, payload.stream_in)
-    return LoadedCode(body, shape, payload.multiple_outputs, payload.accumulate)
+    return LoadedCode(body, shape, payload.multiple_outputs, payload.accumulate, payload.retry_on)
 
 
 DIGEST_BYTES: Final = 16

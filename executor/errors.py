@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from typing import Final
 
-from executor.host import NO_EVIDENCE, Evidence, LossReason
+from executor.host import NO_EVIDENCE, Evidence, LossReason, WorkerLoss
 
 
 class WorkerError(Exception):
@@ -122,6 +122,37 @@ class MemoryLimitExceeded(WorkerError):  # noqa: N818 - its name is in the docum
             f"memory_hard_bytes={self.limit_bytes} ({_size(self.limit_bytes)}) allows no more, so it "
             "was killed. Give the node smaller inputs, or the pool a larger limit."
             f"{_findings(self.evidence)}"
+        )
+
+
+class PoisonTask(WorkerCrashed):
+    """Every worker that ran a body died: ``losses`` has how each did, in order (FAULTS F8).
+
+    ``last`` is the whole story of the last one.
+    """
+
+    def __init__(self, node: str, generation: int, losses: tuple[WorkerLoss, ...], last: str) -> None:
+        final = losses[-1]
+        attempt = len(losses) - 1
+        super().__init__(
+            node,
+            generation,
+            attempt,
+            final.pid,
+            final.status,
+            final.charged,
+            final.reason,
+            final.evidence,
+        )
+        self.losses = losses
+        self.last = last
+        self.args = (node, generation, losses, last)
+
+    def __str__(self) -> str:
+        ends = "; ".join(f"pid {loss.pid} {describe_status(loss.status)}" for loss in self.losses)
+        return (
+            f"node {self.node!r}, run {self.generation}: its body was tried {len(self.losses)} times, "
+            f"and each time its worker died ({ends}). The last one: {self.last}"
         )
 
 

@@ -29,7 +29,10 @@ _OURS: Final = frozenset(
 
 
 def describe(
-    error: BaseException, fault: Fault, dump_exception: Callable[[BaseException], Value | None]
+    error: BaseException,
+    fault: Fault,
+    dump_exception: Callable[[BaseException], Value | None],
+    retry_on: tuple[type[BaseException], ...] = (),
 ) -> tuple[ErrorReport, Value | None]:
     """The exception as text, and as an object if ``dump_exception`` can make it travel.
 
@@ -44,7 +47,15 @@ def describe(
         text = f"{type(error).__qualname__} (its text cannot be had: {broken!r})\n"
     if cause is None:
         text += _why_it_stays(error)
-    return ErrorReport(fault, type(error).__qualname__, _message(error), text, os.getpid()), cause
+    report = ErrorReport(
+        fault,
+        type(error).__qualname__,
+        _message(error),
+        text,
+        os.getpid(),
+        fault is Fault.BODY and isinstance(error, retry_on),
+    )
+    return report, cause
 
 
 def _why_it_stays(error: BaseException) -> str:

@@ -18,6 +18,11 @@ def collect(chunks: Stream[Any]) -> list[Any]:
     return list(chunks)
 
 
+def are_equal(one: object, other: object) -> bool:
+    """Whether a chunk that was yielded again is the one that was yielded before."""
+    return bool(one == other)
+
+
 def folding(accumulate: Callable[[Any, Any], object]) -> Callable[[Stream[Any]], object]:
     """A body that folds a stream with ``accumulate(accumulated, chunk)``, from its first chunk on.
 

@@ -211,7 +211,6 @@ class Hub:
 
     def _advance_marked(self, attempt: Attempt) -> None:
         throws = attempt.cancels_pending if attempt.rests_at_yield else 0
-        emitted = attempt.emitted
         started = perf_counter()
         try:
             outcome = self._next_step(attempt, throws)
@@ -220,9 +219,10 @@ class Hub:
         if outcome is None:
             return
         attempt.cancels_pending -= throws
+        if throws and not isinstance(outcome, Returned | Raised):
+            # Before the chunk that answers it: who has that chunk must know what it answers.
+            self.reports.cancel_thrown(attempt.key, throws, attempt.emitted)
         self._settle(attempt, outcome)
-        if throws and not attempt.ended:
-            self.reports.cancel_thrown(attempt.key, throws, emitted)
 
     def _next_step(self, attempt: Attempt, throws: int) -> Step | None:
         if attempt.body is None:
@@ -402,7 +402,9 @@ class Hub:
         else:
             unwind(attempt, attempt.task, _nothing)
         self._instances.abandon(attempt.invocation)
-        report, cause = describe(error, fault, self.codec.dump_exception)
+        # A body that has raised has its code.
+        retry_on = attempt.code.retry_on if fault is Fault.BODY else ()
+        report, cause = describe(error, fault, self.codec.dump_exception, retry_on)
         self.reports.failed(attempt.key, attempt.emitted, attempt.seconds, report, cause)
 
     # -- bookkeeping ------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ from executor.peer import Peer
 from executor.pool_machine import PoolMachine
 from executor.reception import Reception
 from executor.resources import Resources, Source, pollable
+from executor.retry import RetryPolicy
 from executor.sizing import checked_size, usable_cores
 from executor.vitals import vitals_of
 from executor.worker_states import WorkerState
@@ -101,8 +102,15 @@ class Pool:
             fork.
     """
 
-    def __init__(self, workers: int | None = None, **limits: Unpack[LimitOptions]) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        **limits: Unpack[LimitOptions],
+    ) -> None:
         self.workers = self._checked_size(workers)
+        self.retry = retry or RetryPolicy()
         self._owner = Ownership()
         self._machine = PoolMachine(self.workers, Limits(**limits), look=self._look)
         self._inbox = Inbox(self._machine, self._do)

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from executor.errors import (
         MemoryLimitExceeded,
         NodeTimeoutError,
+        PoisonTask,
         PoolBroken,
         RemoteTraceback,
         WorkerCrashed,
     )
     from executor.pool import Pool
     from executor.process_executor import ProcessExecutor
+    from executor.retry import RetryPolicy
     from executor.surroundings import (
         FlowInfo,
         NodeInfo,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
         FlowDeadlockError,
         FlowTimeoutError,
         NodeError,
+        NonDeterministicReplay,
         RemoteError,
         TerminateLimitReached,
         ValueReleased,
@@ -91,14 +94,17 @@ __all__ = [
     "NodeSharingWarning",
     "NodeTemplate",
     "NodeTimeoutError",
+    "NonDeterministicReplay",
     "NotOnWorkers",
     "NotSerializableError",
+    "PoisonTask",
     "Pool",
     "PoolBroken",
     "ProcessExecutor",
     "RemoteError",
     "RemoteTraceback",
     "RequestRejected",
+    "RetryPolicy",
     "RunReport",
     "SharedPrimitiveError",
     "StateNotAvailable",
@@ -123,6 +129,7 @@ _HOMES: Final = {
     "executor.errors": (
         "MemoryLimitExceeded",
         "NodeTimeoutError",
+        "PoisonTask",
         "PoolBroken",
         "RemoteTraceback",
         "WorkerCrashed",
@@ -136,6 +143,7 @@ _HOMES: Final = {
         "current_flow",
         "current_node",
     ),
+    "executor.retry": ("RetryPolicy",),
     "orchestrator.errors": (
         "FlowDefinitionError",
         "FlowError",
@@ -159,6 +167,7 @@ _HOMES: Final = {
         "FlowDeadlockError",
         "FlowTimeoutError",
         "NodeError",
+        "NonDeterministicReplay",
         "RemoteError",
         "TerminateLimitReached",
         "ValueReleased",

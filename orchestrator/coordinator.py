@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Coroutine
 from functools import partial
+from random import random
 from typing import Any, Final, TypeAlias
 
 from executor.host import Host
@@ -31,6 +32,7 @@ from orchestrator.runtime.hosts import Router
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
 from orchestrator.runtime.outcome import Done, Interrupted, TimedOut
+from orchestrator.runtime.retrying import Delay
 from orchestrator.spec import Placement
 from protocol.messages import RunId
 from protocol.serialization import dumps
@@ -111,6 +113,8 @@ class Coordinator:
         """Let the machine act on what was reported, and send what it said."""
         machine = self.machine
         machine.settle()
+        while machine.attempts.delayed:
+            self._spawn(partial(self._try_again, *machine.attempts.delayed.pop()))
         if self._hub.is_ready and not self._steps_inline:
             self._steps_inline = True
             self._spawn(self._step_inline)
@@ -143,6 +147,12 @@ class Coordinator:
             self.machine.outcome = TimedOut(timeout_s, ("tasks beside the nodes",))
         self._overtime.set()
         self.turn()
+
+    async def _try_again(self, delay: Delay, again: Callable[[], None]) -> None:
+        await sleep(delay.seconds + delay.jitter_s * random())
+        if self.machine.outcome is None:
+            again()
+            self.turn()
 
     # -- tasks beside the nodes ---------------------------------------------------------------------
 

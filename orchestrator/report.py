@@ -13,7 +13,8 @@ class NodeReport:
     """One node's share. ``seconds`` is the time its body was being run, waits left out.
 
     ``bytes`` counts what its results and chunks took in serialized form; inline values take none.
-    ``skipped`` counts the runs, among ``runs``, that gave SKIP or depended on what did.
+    ``skipped`` counts the runs, among ``runs``, that gave SKIP or depended on what did; ``retries`` the
+    attempts beyond the first of each run.
     """
 
     runs: int
@@ -21,6 +22,7 @@ class NodeReport:
     seconds: float
     bytes: int
     skipped: int = 0
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import TypeAlias, TypedDict, Unpack
 
 from executor.code import encode_code
 from executor.pool import Pool, usable_cores
+from executor.retry import RetryPolicy
 from executor.running_loop import enter_running_loop, leave_running_loop
 from executor.surroundings import running_flow
 from orchestrator.contexts import ContextFactory, Contexts
@@ -91,7 +92,13 @@ def _execute(  # noqa: PLR0913 - the options of a run
     started = perf_counter()
     workers = _workers(workers, pool)
     renew()  # classes that travel whole go as they are now
-    spec, local = compile_flow(flow, workers=workers, encode_code=encode_code, encode_value=dumps)
+    spec, local = compile_flow(
+        flow,
+        workers=workers,
+        encode_code=encode_code,
+        encode_value=dumps,
+        retry=RetryPolicy() if pool is None else pool.retry,
+    )
     limits = stop_limits(flow, stop_at_node_generation)
     values = parameter_values(spec, local, dict(parameters or {}))
     spill = DiskSpill()
@@ -220,7 +227,9 @@ def report_of(machine: FlowMachine, workers: int, seconds: float) -> RunReport:
         seconds=seconds,
         workers=workers,
         nodes={
-            node.name: NodeReport(node.runs, node.chunks, node.seconds, node.bytes, node.skipped)
+            node.name: NodeReport(
+                node.runs, node.chunks, node.seconds, node.bytes, node.skipped, node.retries
+            )
             for node in machine.nodes
         },
         unfinished=machine.outcome.unfinished if isinstance(machine.outcome, Done) else (),

@@ -62,6 +62,16 @@ class PortSpec(Struct, frozen=True):
     input: InputSpec
 
 
+class RetrySpec(Struct, frozen=True):
+    """When a run is tried again: :class:`executor.retry.RetryPolicy`, but for the types it is about."""
+
+    attempts: int = 1
+    delay_s: float = 0.0
+    backoff: float = 2.0
+    jitter: float = 0.0
+    loss_attempts: int = 3
+
+
 class NodeSpec(Struct, frozen=True):
     """One node. Its place in ``FlowSpec.nodes`` is its number: the order of creation.
 
@@ -88,6 +98,7 @@ class NodeSpec(Struct, frozen=True):
     multiple_outputs: bool = False
     drain: bool = True
     on_skip: OnSkip = "skip"
+    retry: RetrySpec = RetrySpec()
     pinned: bool = False
     checkpointed: bool = False
     hidden: bool = False

@@ -98,7 +98,8 @@ class WireStart(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
 class ErrorReport(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """An exception as text, which always survives the way between processes.
 
-    ``pid`` is that of the process it was raised in; 0 where no body was running.
+    ``pid`` is that of the process it was raised in; 0 where no body was running. ``may_retry``: it is
+    of a type after which the node's policy tries again.
     """
 
     fault: Fault
@@ -106,6 +107,7 @@ class ErrorReport(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     message: str
     traceback: str
     pid: int = 0
+    may_retry: bool = False
 
 
 # -- worker -> coordinator --------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
 from executor.code import DIGEST_BYTES, BodyCode, digest_of
+from executor.retry import RetryPolicy
 from orchestrator.errors import NotSerializableError
 from orchestrator.graph.capture import refuse_primitive, refuse_shared
 from orchestrator.graph.finalized import (
@@ -35,6 +36,7 @@ from orchestrator.spec import (
     Payload,
     Placement,
     PortSpec,
+    RetrySpec,
     Unconnected,
 )
 from protocol.messages import Digest
@@ -43,6 +45,9 @@ from protocol.values import Local, Value
 EncodeCode: TypeAlias = Callable[[BodyCode], Value]
 EncodeValue: TypeAlias = Callable[[object], Value]
 
+NO_RETRY: Final = RetryPolicy()
+"""For nodes that say nothing: a body's error counts, and the loss of a worker does not at once."""
+
 
 def compile_flow(
     flow: Flow,
@@ -50,6 +55,7 @@ def compile_flow(
     workers: int,
     encode_code: EncodeCode,
     encode_value: EncodeValue,
+    retry: RetryPolicy = NO_RETRY,
 ) -> tuple[FlowSpec, Locals]:
     """Plan a flow; returns it as plain data, and the objects that stay here.
 
@@ -66,7 +72,7 @@ def compile_flow(
             pickle; the error names the node and the port.
     """
     graph = graph_of(flow)
-    compiler = _Compiler(graph, plan_graph(graph), workers, encode_code, encode_value)
+    compiler = _Compiler(graph, plan_graph(graph), workers, encode_code, encode_value, retry)
     nodes = tuple(compiler.node(node) for node in graph.nodes)
     parameters = tuple(compiler.parameters())
     spec = FlowSpec(nodes, tuple(compiler.codes), tuple(compiler.constants), parameters)
@@ -81,6 +87,7 @@ class _Compiler:
         workers: int,
         encode_code: EncodeCode,
         encode_value: EncodeValue,
+        retry: RetryPolicy,
     ) -> None:
         self.locals = Locals()
         self.codes: list[CodeSpec] = []
@@ -90,6 +97,7 @@ class _Compiler:
         self._workers = workers
         self._encode_code = encode_code
         self._encode_value = encode_value
+        self._retry = retry
         self._digests: dict[NodeTemplate[..., Any], Digest] = {}
         self._encoded: set[Digest] = set()  # templates of equal code share it
         # By identity: equal objects may differ, as 1 and True do. The graph keeps them all alive.
@@ -116,6 +124,7 @@ class _Compiler:
             on_skip=options.on_skip,
             keep=options.keep,
             timeout_s=options.timeout_s,
+            retry=_retry_spec(options.retry or self._retry),
             pinned=node.template.blueprint.is_class,
             checkpointed=node.template.blueprint.is_class and options.state != "resident",
             hidden=node.hidden,
@@ -203,7 +212,11 @@ class _Compiler:
         template = node.template
         options = template.options
         code = BodyCode(
-            template.__wrapped__, options.stream_in, options.multiple_outputs, options.accumulate
+            template.__wrapped__,
+            options.stream_in,
+            options.multiple_outputs,
+            options.accumulate,
+            (options.retry or self._retry).retry_on,
         )
         if self._placement(node) != "process":
             digest = _made_up_digest()
@@ -221,6 +234,12 @@ class _Compiler:
             self._encoded.add(digest)
             self.codes.append(CodeSpec(digest, payload))
         return digest
+
+
+def _retry_spec(policy: RetryPolicy) -> RetrySpec:
+    return RetrySpec(
+        policy.attempts, policy.delay_s, policy.backoff, policy.jitter, policy.worker_loss_attempts
+    )
 
 
 def _port(node: GraphNode, index: int) -> str:

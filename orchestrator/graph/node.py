@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
 from executor.blueprint import FOLD_METHOD
+from executor.retry import RetryPolicy
 from orchestrator.graph.capture import warn_of_changes
 from orchestrator.graph.groups import GroupTemplate, template
 from orchestrator.graph.place import caller_place, definition_place
@@ -47,6 +48,8 @@ def _node(
     keep: bool = False,
     state: StatePlace | None = None,
     timeout_s: float | None = None,
+    retry: RetryPolicy | None = None,
+    retries: int | None = None,
     name: str | None = None,
 ) -> _Decorator: ...
 
@@ -65,6 +68,8 @@ def _node(  # noqa: PLR0913 - every option by its name
     keep: bool = False,
     state: StatePlace | None = None,
     timeout_s: float | None = None,
+    retry: RetryPolicy | None = None,
+    retries: int | None = None,
     name: str | None = None,
 ) -> Any:
     """Make a kind of node of a function, a generator (plain or ``async``), or a class with ``call``.
@@ -92,6 +97,9 @@ def _node(  # noqa: PLR0913 - every option by its name
             committed with its result; ``f.node.attr`` reads them, and a run that fails leaves them as
             they were. ``"resident"``: they stay where the node runs, while the flow runs; for large
             state, or such as does not pickle.
+        retry: how often the body may run again after its own errors, and after the loss of its worker;
+            by default as the pool says, which is: not after an error, and twice after a loss.
+        retries: so many times after an error; 0: the body runs at most once, whatever happens.
         timeout_s: how long one run of the body may compute in its worker, by default as long as the
             pool allows; waiting for streams does not count. Then it is interrupted.
         name: what the node is called in messages, if not by the body's name.
@@ -116,6 +124,7 @@ def _node(  # noqa: PLR0913 - every option by its name
                 keep=keep,
                 state=state,
                 timeout_s=timeout_s,
+                retry=_retry(retry, retries),
             )
             _check_class(body, options)
             template = NodeTemplate(body, options, called, defined)
@@ -137,6 +146,14 @@ def _check_class(body: object, options: NodeOptions) -> None:
     if options.accumulate is not None and hasattr(body, FOLD_METHOD):
         raise TypeError(f"accumulate= and the method {FOLD_METHOD}() do the same; keep one of them")
     _check_constructor(body)
+
+
+def _retry(retry: RetryPolicy | None, retries: int | None) -> RetryPolicy | None:
+    if retries is None:
+        return retry
+    if retry is not None:
+        raise TypeError("give either retry= or retries=, not both")
+    return RetryPolicy.of(retries)
 
 
 def _check_constructor(body: type) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
 from executor.blueprint import BodyKind, blueprint
 from executor.limits import check_timeout
+from executor.retry import RetryPolicy
 from orchestrator.graph.draft import UNCONNECTED, NodeRecord, attach
 from orchestrator.graph.place import caller_place
 
@@ -45,6 +46,7 @@ class NodeOptions:
     keep: bool = False
     state: StatePlace | None = None
     timeout_s: float | None = None
+    retry: RetryPolicy | None = None
 
     def __post_init__(self) -> None:
         for name in ("multiple_outputs", "drain", "keep"):
@@ -55,6 +57,8 @@ class NodeOptions:
         if self.window is not None:
             check_count("window", self.window, least=0)
         check_timeout(self.timeout_s)
+        if self.retry is not None and not isinstance(self.retry, RetryPolicy):
+            raise TypeError(f"retry must be a RetryPolicy, not {self.retry!r}")
         if self.on_skip not in _ON_SKIP:
             known = " or ".join(map(repr, _ON_SKIP))
             raise ValueError(f"on_skip must be {known}, not {self.on_skip!r}")

@@ -21,6 +21,9 @@ READ_BYTES: Final = 1 << 20
 """A reader that is behind gets about so much at a time."""
 
 
+_OVERHEAD_BYTES: Final = 64  # of a value in memory
+
+
 class SpillFile(Protocol):
     """A file for blocks of values; gone when it is closed."""
 
@@ -86,7 +89,11 @@ class _Block(NamedTuple):
 
 
 class ChunkLog:
-    """The chunks of one run, ``count`` so far; ``width`` values each."""
+    """The chunks of one run, ``count`` so far; ``width`` values each.
+
+    ``keepers``: how many may need all of them again, from the first; while there are any, nothing is
+    forgotten. ``is_whole`` tells whether they could have them: not after :meth:`give_up`.
+    """
 
     __slots__ = (
         "_base",
@@ -98,6 +105,8 @@ class ChunkLog:
         "_rows",
         "_spill",
         "count",
+        "is_whole",
+        "keepers",
         "width",
     )
 
@@ -112,6 +121,8 @@ class ChunkLog:
         self._spill = spill
         self._file: SpillFile | None = None
         self._memory_bytes = memory_bytes
+        self.keepers = 0
+        self.is_whole = True
 
     def append(self, values: list[Value], width: int) -> None:
         """Add rows of ``width`` values, of which the log keeps its own width.
@@ -125,7 +136,7 @@ class ChunkLog:
         self._rows += values
         self.count += len(values) // self.width
         if self._spill is not None:
-            self._bytes += sum(map(size_bytes, values))
+            self._bytes += sum(map(size_bytes, values)) + _OVERHEAD_BYTES * len(values)
             if self._bytes > self._memory_bytes:
                 self._write_out(self._spill)
 
@@ -147,8 +158,16 @@ class ChunkLog:
         start = (first - base) * width + output
         return rows[start : (upto - base) * width : width]
 
+    def give_up(self) -> None:
+        """There is no room for all of it: who would need it again has to do without."""
+        self.is_whole = False
+        self.keepers = 0
+        self.forget(self.count)
+
     def forget(self, upto: int) -> None:
-        """Nobody will ask for the chunks before this one."""
+        """Nobody will ask for the chunks before this one, but who needs all of them."""
+        if self.keepers:
+            return
         while len(self._blocks) > 1 and self._blocks[1].first <= upto:
             del self._blocks[0]
         if self._blocks and self._base <= upto:
@@ -160,7 +179,7 @@ class ChunkLog:
             del self._rows[: gone * self.width]
             self._base += gone
             if self._spill is not None:
-                self._bytes -= sum(map(size_bytes, forgotten))
+                self._bytes -= sum(map(size_bytes, forgotten)) + _OVERHEAD_BYTES * len(forgotten)
 
     def close(self) -> None:
         """Give everything back."""

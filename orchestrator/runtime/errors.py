@@ -88,6 +88,22 @@ class ValueReleased(FlowError):  # noqa: N818 - says what happened, as KeyError 
         )
 
 
+class NonDeterministicReplay(FlowError):  # noqa: N818 - says what happened
+    """A generator had to run again, and did not yield what its readers had had already."""
+
+    def __init__(self, node: str, generation: int, attempt: int, chunk: int) -> None:
+        super().__init__(node, generation, attempt, chunk)
+        self.node, self.generation, self.attempt, self.chunk = self.args
+
+    def __str__(self) -> str:
+        return (
+            f"node {self.node!r}, run {self.generation}, attempt {self.attempt}: the body had to run "
+            f"again, and its chunk {self.chunk} is not what it was the first time, when readers had it. "
+            "Make the body depend on its inputs alone (not on time, chance or outside state), or give "
+            "the node retries=0, so that the loss of a worker is an error at once"
+        )
+
+
 class SpillError(FlowError):
     """Values have to be put on the disk, and it is full; ``reason`` says how."""
 

@@ -47,6 +47,8 @@ def goes_on(node: Node) -> bool:
         return bool(run.in_flight)
     if run.rests:
         return False
+    if run.is_between_attempts or run.replay is not None:
+        return True
     # A cancel is thrown at a closed gate too, and what it leads to is yet to be heard.
     return not rests_at_gate(node) or run.cancels_unanswered > 0
 
@@ -57,7 +59,7 @@ def rests_at_gate(node: Node) -> bool:
     assert run is not None
     if node.spec.kind == "map":
         return run.settled in run.elements
-    if node.spec.kind != "stream" or run.rests:
+    if node.spec.kind != "stream" or run.rests or run.replay is not None:
         return False
     return run.emitted >= run.credit and run.emitted != run.thrown_at
 

@@ -13,10 +13,12 @@ node does and nothing can start, the run is over or deadlocked.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from executor.host import Broken, Host, Input, Invocation, WorkerLoss
 from orchestrator.resolver.firing import Firing, Link
 from orchestrator.runtime import gate, maps
+from orchestrator.runtime.attempts import Attempts
 from orchestrator.runtime.chunk_log import ValueStore
 from orchestrator.runtime.failures import Failures
 from orchestrator.runtime.finals import Finals
@@ -30,10 +32,12 @@ from orchestrator.runtime.outcome import (
     NodeLost,
     NothingAccumulated,
     Outcome,
+    Replayed,
     TooFewOutputs,
 )
 from orchestrator.runtime.progress import Progress
 from orchestrator.runtime.repair import Repair
+from orchestrator.runtime.replay import COMPARING, Replay
 from orchestrator.runtime.results import Newest
 from orchestrator.runtime.state import Edge, Element, FinalEdge, Node, Reading, Run, StreamEdge, Void
 from orchestrator.runtime.status import NodeStatus, status_of
@@ -100,6 +104,7 @@ class FlowMachine:
         self._progress = Progress(job.watcher)
         self.limits = Limits(job, self.stop)
         self.streams = Streams(host, self._firing, self._progress, job.watcher, job.spill)
+        self.attempts = Attempts(self, host, self.streams, self._progress)
         self._maps = Maps(self, host, self.streams, self._progress)
         self._finals = Finals(self._firing, self._progress, self.newest, self.limits, job.watcher)
         self._repair = Repair(
@@ -275,9 +280,12 @@ class FlowMachine:
         if run is None:
             return
         node = run.node
-        assert first == run.emitted, (node.name, key, first, run.emitted)
         if values and not self._has_outputs(run, width):
             return
+        if run.replay is not None:
+            self.attempts.chunks(run, key, first, count, width, values)
+            return
+        assert first == run.emitted, (node.name, key, first, run.emitted)
         if node in self.limits:
             for index in range(count):
                 if not self.emit(run, 1, width, values[index * width : (index + 1) * width]):
@@ -323,10 +331,15 @@ class FlowMachine:
 
     def cancel_thrown(self, key: AttemptKey, merged: int, emitted: int) -> None:
         run = self._run_of(key)
-        if run is not None:
-            run.cancels_unanswered -= merged
-            run.thrown_at = emitted
-            self.streams.open_gate(run.node)
+        if run is None:
+            return
+        if run.replay is not None:
+            self.attempts.cancel_thrown(run, emitted)
+            return
+        run.cancels_unanswered -= merged
+        run.throws.append(emitted)
+        run.thrown_at = emitted
+        self.streams.open_gate(run.node)
 
     # -- reports: ends -----------------------------------------------------------------------------
 
@@ -340,10 +353,20 @@ class FlowMachine:
         state: Value | None = None,
     ) -> None:
         run = self._run_of(key)
+        if run is not None and (replay := _comparing(run, key)) is not None:
+            again = partial(FlowMachine.completed, self, key, emitted, seconds, outputs, missing, state)
+            replay.postponed.append(again)
+            return
         self.live.pop(key, None)
         if run is None:
             return
         run.node.seconds += seconds
+        if key.element <= COMPARING:
+            self.attempts.compared(run, key, outputs)
+            return
+        if run.replay is not None:  # it has ended before it was where the attempt before had been
+            self.fail(run, Replayed(run.node.name, key, run.replay.came))
+            return
         if missing is None and not self._has_outputs(run, len(outputs)):
             return
         if key.element != WHOLE:
@@ -368,15 +391,23 @@ class FlowMachine:
         self, key: AttemptKey, emitted: int, seconds: float, error: ErrorReport, cause: Value | None
     ) -> None:
         run = self._run_of(key)
+        if run is not None and (replay := _comparing(run, key)) is not None:
+            again = partial(FlowMachine.failed, self, key, emitted, seconds, error, cause)
+            replay.postponed.append(again)
+            return
         self._end_without_commit(key)
         if run is None:
             return
         run.node.seconds += seconds
-        if key.element != WHOLE:
+        if key.element <= COMPARING:
+            self.attempts.compared(run, key, [])
+        elif self.attempts.follows_error(run, key, error):
+            pass
+        elif key.element != WHOLE:
             # Raised when all elements before it are emitted (A8).
             self._maps.end_element(run, key, Element(None, (error, cause)))
         else:
-            assert emitted == run.emitted, (run.node.name, key, emitted, run.emitted)
+            assert run.replay or emitted == run.emitted, (run.node.name, key, emitted, run.emitted)
             self.fail(run, NodeFailed(run.node.name, key, error, cause))
 
     def cancelled(self, key: AttemptKey) -> None:
@@ -386,12 +417,18 @@ class FlowMachine:
         node = self._end_without_commit(key)
         if node is None or _is_discarded(node, key):
             return
-        lost = NodeLost(node.name, key, loss)
+        run = node.run
         if isinstance(self.outcome, NodeLost) and loss.charged:
             # One death is reported for every attempt on that worker; the charged one explains it.
-            self.outcome = lost
-        elif self.outcome is None and node.run is not None and node.run.number == key.generation:
-            self.fail(node.run, lost)
+            self.outcome = NodeLost(node.name, key, loss)
+        elif self.outcome is not None or run is None or run.number != key.generation:
+            return
+        elif key.element <= COMPARING:
+            self.attempts.not_compared(run, key)
+        elif not self.attempts.follows_loss(run, key, loss):
+            tries = run.tries if key.element == WHOLE else run.in_flight[key.element].tries
+            given_up = not self.streams.can_rewind(run)
+            self.fail(run, NodeLost(node.name, key, loss, tuple(tries.losses), given_up))
 
     def _end_without_commit(self, key: AttemptKey) -> Node | None:
         """An attempt has ended, and what it did to the state of its node is void."""
@@ -521,6 +558,12 @@ class FlowMachine:
         assert self._progress.count == sum(node.progresses for node in self.nodes)
 
 
+def _comparing(run: Run, key: AttemptKey) -> Replay | None:
+    """The attempt's replay, while a worker compares what it has yielded with what came before."""
+    replay = run.replay if key == run.key else None
+    return replay if replay is not None and replay.comparing else None
+
+
 def _takes_default(node: Node, port: int) -> bool:
     """Whether the port takes its default where what it reads was skipped; a map's elements cannot."""
     return node.spec.on_skip == "default" and not (node.spec.kind == "map" and port == 0)
@@ -532,7 +575,11 @@ def _reads_broken_stream(run: Run) -> bool:
 
 
 def _is_discarded(node: Node, key: AttemptKey) -> bool:
-    """Whether an attempt is an element of a map run that was cancelled meanwhile."""
+    """Whether an attempt is a part of a run that nobody waits for any more."""
+    run = node.run
     if key.element == WHOLE:
         return False
-    return node.run is None or node.run.in_flight.get(key.element) != key
+    if run is not None and key.element <= COMPARING:
+        return run.replay is None or key not in run.replay.comparing
+    flight = None if run is None else run.in_flight.get(key.element)
+    return flight is None or flight.key != key

@@ -13,7 +13,7 @@ from typing import Protocol
 from executor.host import Host, Input
 from orchestrator.runtime.outcome import Failure, NodeFailed
 from orchestrator.runtime.progress import Progress
-from orchestrator.runtime.state import Element, Node, Reading, Run, StreamEdge, Void
+from orchestrator.runtime.state import Element, Flight, Node, Reading, Run, StreamEdge, Void
 from orchestrator.runtime.streams import Streams
 from protocol.messages import (
     UNLIMITED,
@@ -78,8 +78,8 @@ class Maps:
 
     def recall(self, run: Run) -> None:
         """Recall what has not begun; what runs may end, and nobody hears of it."""
-        for key in run.in_flight.values():
-            self._host.recall(key)
+        for flight in run.in_flight.values():
+            self._host.recall(flight.key)
         run.in_flight.clear()
         run.elements.clear()
 
@@ -104,8 +104,8 @@ class Maps:
             element = run.dispatched
             run.dispatched += 1
             key = AttemptKey(run.key.run, run.key.node, run.number, element)
-            run.in_flight[element] = key
             inputs = [*self._streams.read_log(edge, reading, element + 1), *run.inputs[1:]]
+            run.in_flight[element] = Flight(key, inputs)
             self._machine.invoke(run.node, key, inputs, UNLIMITED)
         # An element is taken when it is dispatched.
         self._streams.take(edge, reading, run.dispatched)

@@ -37,11 +37,26 @@ class NodeFailed:
 
 @dataclass(frozen=True, slots=True)
 class NodeLost:
-    """The worker that ran a node's body ended."""
+    """The worker that ran a node's body ended, for the last time that its policy allows.
+
+    ``losses`` are those it is charged with; ``given_up``: it could not run again because not all of its
+    streams were kept.
+    """
 
     node: str
     key: AttemptKey
     loss: WorkerLoss
+    losses: tuple[WorkerLoss, ...] = ()
+    given_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A generator that ran again has yielded something else than before, from ``chunk`` on."""
+
+    node: str
+    key: AttemptKey
+    chunk: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +79,7 @@ class TooFewOutputs:
     needed: int
 
 
-Failure: TypeAlias = NodeFailed | NodeLost | NothingAccumulated | TooFewOutputs
+Failure: TypeAlias = NodeFailed | NodeLost | Replayed | NothingAccumulated | TooFewOutputs
 """What one node's run failed at."""
 
 

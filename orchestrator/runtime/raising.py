@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-from executor.errors import RemoteTraceback
+from executor.errors import PoisonTask, RemoteTraceback
 from executor.hub import BY_REFERENCE
 from executor.losses import error_of
 from orchestrator.runtime.errors import (
@@ -12,6 +12,7 @@ from orchestrator.runtime.errors import (
     FlowDeadlockError,
     FlowTimeoutError,
     NodeError,
+    NonDeterministicReplay,
     RemoteError,
     TerminateLimitReached,
 )
@@ -26,6 +27,7 @@ from orchestrator.runtime.outcome import (
     NodeLost,
     NothingAccumulated,
     Outcome,
+    Replayed,
     TimedOut,
     TooFewOutputs,
 )
@@ -53,7 +55,7 @@ def exception_for(outcome: Outcome, spec: FlowSpec) -> BaseException | None:
             return None
         case LimitReached(node, generation):
             return TerminateLimitReached(node, generation)
-        case NodeFailed() | NodeLost() | NothingAccumulated() | TooFewOutputs():
+        case NodeFailed() | NodeLost() | Replayed() | NothingAccumulated() | TooFewOutputs():
             return exception_of_failure(outcome, spec)
         case Failed(failures, unreached):
             return _of_several(failures, unreached, spec)
@@ -72,8 +74,10 @@ def exception_of_failure(failure: Failure, spec: FlowSpec) -> BaseException:
     match failure:
         case NodeFailed():
             return _of_node(failure, spec)
-        case NodeLost(node, key, loss):
-            return error_of(loss, node, key.generation, key.attempt)
+        case NodeLost():
+            return _of_loss(failure)
+        case Replayed(node, key, chunk):
+            return NonDeterministicReplay(node, key.generation, key.attempt, chunk)
         case NothingAccumulated(node, consumer, port, reason):
             return AccumulationError(node, consumer, port, reason)
         case TooFewOutputs(node, place, outputs, needed):
@@ -86,6 +90,19 @@ def exception_of_failure(failure: Failure, spec: FlowSpec) -> BaseException:
             )
         case _:
             assert_never(failure)
+
+
+def _of_loss(lost: NodeLost) -> BaseException:
+    key = lost.key
+    error = error_of(lost.loss, lost.node, key.generation, key.attempt)
+    if len(lost.losses) > 1 and lost.loss.charged:
+        error = PoisonTask(lost.node, key.generation, tuple(lost.losses), str(error))
+    if lost.given_up:
+        error.add_note(
+            "it was not tried again: not all chunks of the streams it reads or writes could be kept, "
+            "for want of room on the disk"
+        )
+    return error
 
 
 def _of_several(

@@ -10,6 +10,8 @@ from typing import TypeAlias
 from executor.host import Broken, Input
 from orchestrator.node_state import NodeState
 from orchestrator.runtime.chunk_log import ChunkLog, Stored, ValueStore
+from orchestrator.runtime.replay import Replay
+from orchestrator.runtime.retrying import Tries
 from orchestrator.spec import EdgeInput, NodeSpec
 from protocol.messages import AttemptKey, ErrorReport
 from protocol.values import Value
@@ -87,8 +89,11 @@ class Reading:
     log: ChunkLog
     siblings: list[Reading]  # all that read the same run, this one included
     emitted: int = 0
-    delivered: int = 0  # of these, to the reader's body
-    taken: int = 0
+    delivered: int = 0  # of these, to the present attempt of the reader's run
+    seen: int = 0  # of these, taken by that attempt
+    taken: int = 0  # by any attempt
+    keeps: bool = False  # the log must be whole: the reader's run may be tried again
+    closed_at: int = 0  # how many were taken when the reader cancelled
     has_come: bool = False  # whether firing has been told of this generation
     ended: bool = False  # by the producer
     broken: Broken | None = None  # how, if it failed
@@ -156,6 +161,15 @@ class Element:
 
 
 @dataclass(slots=True, eq=False, repr=False)
+class Flight:
+    """An element of a map that is being evaluated."""
+
+    key: AttemptKey
+    inputs: list[Input]
+    tries: Tries = field(default_factory=Tries)
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class Run:
     """A run in progress: its body is with a host, or its final value waits to be written."""
 
@@ -167,6 +181,7 @@ class Run:
     waiting: dict[int, StreamEdge] = field(default_factory=dict)  # reads without a chunk, by port
     rests: bool = False  # until one of these has a chunk; else other tasks of the body go on
     cancels_unanswered: int = 0
+    throws: list[int] = field(default_factory=list)  # at how many chunks they were thrown
     thrown_at: int = -1  # chunks emitted when a cancel was last thrown: past the gate until the next
     # The final outputs, computed but not yet written because an edge is full (barrier 0).
     held: list[Value] | None = None
@@ -179,9 +194,14 @@ class Run:
     inputs: list[Input] = field(default_factory=list)
     dispatched: int = 0
     settled: int = 0  # elements whose results were emitted or left out
-    in_flight: dict[int, AttemptKey] = field(default_factory=dict)
+    in_flight: dict[int, Flight] = field(default_factory=dict)
     elements: dict[int, Element] = field(default_factory=dict)
     is_cancelled: bool = False
+    # Of a run that is tried again.
+    tries: Tries = field(default_factory=Tries)
+    is_between_attempts: bool = False
+    replay: Replay | None = None
+    comparisons: int = 0  # made so far; each has a key of its own
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -201,6 +221,7 @@ class Node:
     is_dead: bool = False  # it has failed, or needed what had: it never runs again
     runs: int = 0
     skipped: int = 0  # of these runs
+    retries: int = 0  # attempts beyond the first of each
     chunks: int = 0
     seconds: float = 0.0
     bytes: int = 0

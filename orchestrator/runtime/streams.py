@@ -18,6 +18,7 @@ from orchestrator.runtime import gate
 from orchestrator.runtime.chunk_log import ChunkLog, Spill
 from orchestrator.runtime.errors import NodeError, SpillError
 from orchestrator.runtime.progress import Progress
+from orchestrator.runtime.retrying import keeps_inputs
 from orchestrator.runtime.state import Node, Reading, Run, StreamEdge
 from orchestrator.runtime.watching import Watcher
 from protocol.values import Value
@@ -50,15 +51,22 @@ class Streams:
         log = ChunkLog(run.node.spec.needed_outputs, self._spill)
         siblings: list[Reading] = []
         for edge in run.node.streams_out:
-            reading = Reading(run.number, log, siblings, live=not edge.consumer.is_dead)
+            live = not edge.consumer.is_dead
+            keeps = live and edge.consumer.spec.kind != "map" and keeps_inputs(edge.consumer.spec)
+            reading = Reading(run.number, log, siblings, live=live, keeps=keeps)
             edge.readings[run.number] = reading
             siblings.append(reading)
+            log.keepers += keeps
+        log.keepers += _is_replayed(run)
 
     def hand_on_buffered(self, run: Run) -> None:
         """Give a run that has just begun what its streams have brought before."""
         for edge in run.node.streams_in:
             reading = edge.reading_of(run)
             if reading is None:
+                continue
+            if not reading.live:
+                self._hand_on_closed(edge, reading, run)
                 continue
             self._catch_up(edge, reading, run)
             if reading.ended:
@@ -71,8 +79,9 @@ class Streams:
         node = run.node
         excess = max(0, run.emitted - run.credit) if node.spec.kind == "stream" else 0
         readings = [(edge, edge.readings[run.number]) for edge in node.streams_out]
-        if any(_lags(edge, reading) for edge, reading in readings):
-            self._keep(run, readings[0][1].log, width, values)
+        lags = any(_lags(edge, reading) for edge, reading in readings)
+        if lags or (readings and readings[0][1].log.keepers):
+            self._keep(run, readings[0][1].log, width, values, is_needed=lags)
         elif readings:
             readings[0][1].log.skip(len(values) // width)
         for edge, reading in readings:
@@ -81,10 +90,16 @@ class Streams:
                 column = values if width == 1 else values[edge.spec.output :: width]
                 self._hand_on(edge, reading, column)
 
-    def _keep(self, run: Run, log: ChunkLog, width: int, values: list[Value]) -> None:
+    def _keep(
+        self, run: Run, log: ChunkLog, width: int, values: list[Value], *, is_needed: bool
+    ) -> None:
+        """Put chunks into the log: ``is_needed`` by a reader, or only where something is tried again."""
         try:
             log.append(values, width)
         except SpillError as error:
+            if not is_needed:
+                log.give_up()
+                return
             spec, what = run.node.spec, "its chunks cannot be kept until they are read"
             raise NodeError(spec.name, spec.place, run.number, what, str(error)) from error
 
@@ -106,7 +121,7 @@ class Streams:
 
     def _catch_up(self, edge: StreamEdge, reading: Reading, reader: Run) -> None:
         """Deliver the next batch of what waits in the log, if the one before is taken."""
-        if reading.taken < reading.delivered or reading.delivered == reading.emitted:
+        if reading.seen < reading.delivered or reading.delivered == reading.emitted:
             return
         first = reading.delivered
         values = self.read_log(edge, reading, reading.emitted)
@@ -124,6 +139,8 @@ class Streams:
 
         To readers of a run that has ``broken`` off, the end is an error.
         """
+        if run.node.streams_out and _is_replayed(run):
+            _lose_keeper(run.node.streams_out[0].readings[run.number])
         for edge in run.node.streams_out:
             reading = edge.readings[run.number]
             reading.ended = True
@@ -155,16 +172,17 @@ class Streams:
 
     def take(self, edge: StreamEdge, reading: Reading, upto: int) -> None:
         """Barrier 1 counts down: a reader has taken the first ``upto`` chunks."""
+        reading.seen = upto
         taken = upto - reading.taken
         if reading.live and taken > 0:
             reading.taken = upto
             edge.untaken -= taken
             if self._watcher is not None:
                 self._watcher.took(edge, taken)
-            reader = reading.run
-            if reader is not None and reader.node.spec.kind != "map":
-                self._catch_up(edge, reading, reader)
             self.look_again(edge.producer)
+        reader = reading.run
+        if reading.live and reader is not None and reader.node.spec.kind != "map":
+            self._catch_up(edge, reading, reader)
 
     def wait(
         self, run: Run, edge: StreamEdge, reading: Reading, chunk: int, *, resting_on: int = 1
@@ -195,6 +213,7 @@ class Streams:
         """A reader closes its stream and asks the producer to stop for all (rules 55-60)."""
         if not reading.live or reading.ended:
             return
+        reading.closed_at = reading.taken
         self._detach(edge, reading)
         producer = edge.producer.run
         assert producer is not None
@@ -204,7 +223,8 @@ class Streams:
             self.maps.append(producer.node)
         else:
             producer.cancels_unanswered += 1
-            self._host.throw_cancel(producer.key)
+            if producer.replay is None and not producer.is_between_attempts:
+                self._host.throw_cancel(producer.key)
             self._progress.note(producer.node)
 
     def leave(self, run: Run) -> None:
@@ -215,8 +235,40 @@ class Streams:
                 continue
             if reading.live:
                 self._detach(edge, reading)
+            _release(reading)
             if reading.ended:
                 self.drop(edge, reading)
+
+    # -- a run is tried again -----------------------------------------------------------------------
+
+    def can_rewind(self, run: Run) -> bool:
+        """Whether another attempt could have all that the run has read, and be compared with it."""
+        readings = [edge.reading_of(run) for edge in run.node.streams_in]
+        log = self.log_of(run) if run.emitted else None
+        logs = [*(reading.log for reading in readings if reading is not None), log]
+        return run.node.spec.kind == "map" or all(log.is_whole for log in logs if log is not None)
+
+    def log_of(self, run: Run) -> ChunkLog | None:
+        """The log of the run's chunks; None where nobody is connected."""
+        edges = run.node.streams_out
+        return edges[0].readings[run.number].log if edges else None
+
+    def rewind(self, run: Run) -> None:
+        """The run's next attempt has read nothing yet."""
+        for edge in run.node.streams_in:
+            reading = edge.reading_of(run)
+            if reading is not None:
+                reading.delivered = reading.seen = 0
+
+    def _hand_on_closed(self, edge: StreamEdge, reading: Reading, run: Run) -> None:
+        """An earlier attempt had cancelled the stream: this one gets as much, and does so too."""
+        while reading.delivered < reading.closed_at:
+            first = reading.delivered
+            values = self.read_log(edge, reading, reading.closed_at)
+            self._host.deliver(run.key, edge.port, first, values)
+        self._host.end_stream(run.key, edge.port, reading.closed_at)
+
+    # -- who has left -------------------------------------------------------------------------------
 
     def close(self, node: Node) -> None:
         """The node never runs again: it is detached from all that it has not read."""
@@ -224,6 +276,7 @@ class Streams:
             for reading in list(edge.readings.values()):
                 if reading.live:
                     self._detach(edge, reading)
+                _release(reading)
                 if reading.ended:
                     self.drop(edge, reading)
 
@@ -240,6 +293,7 @@ class Streams:
 
     def drop(self, edge: StreamEdge, reading: Reading) -> None:
         """Producer and reader are both done with it."""
+        _release(reading)
         del edge.readings[reading.generation]
         reading.siblings.remove(reading)
         if not reading.siblings:
@@ -260,6 +314,8 @@ class Streams:
         """Let a generator go on if rule 50 allows it; note if it rests at its gate."""
         run = node.run
         if run is None or run.held is not None or node.spec.kind != "stream":
+            return
+        if run.replay is not None or run.is_between_attempts:
             return
         allowance = self.allowance(node)
         gain = allowance - max(run.credit, run.emitted)
@@ -297,6 +353,25 @@ def _lags(edge: StreamEdge, reading: Reading) -> bool:
     if reader is None or reader.node.spec.kind == "map":
         return True
     return edge.is_widened or reading.delivered < reading.emitted
+
+
+def _release(reading: Reading) -> None:
+    """Its reader's run is over, and will not be tried again."""
+    if reading.keeps:
+        reading.keeps = False
+        _lose_keeper(reading)
+
+
+def _lose_keeper(reading: Reading) -> None:
+    log = reading.log
+    if log.keepers:  # it has none any more where it was given up
+        log.keepers -= 1
+        _forget_delivered(reading)
+
+
+def _is_replayed(run: Run) -> bool:
+    """Whether the run may be tried again, and what it has emitted compared."""
+    return run.node.spec.kind == "stream" and keeps_inputs(run.node.spec)
 
 
 def _forget_delivered(reading: Reading) -> None:

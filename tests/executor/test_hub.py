@@ -205,7 +205,7 @@ def test_rule_58_cancels_that_come_before_the_throw_are_merged() -> None:
     bench.hub.throw_cancel(KEY)
     bench.hub.throw_cancel(KEY)
     bench.run()
-    assert bench.reports.take() == [("chunks", 1, 1, 1, values(2)), ("cancel_thrown", 2, 1)]
+    assert bench.reports.take() == [("cancel_thrown", 2, 1), ("chunks", 1, 1, 1, values(2))]
     bench.hub.produce(KEY, 2)  # it is at 2 already: the gate stays closed
     bench.run()
     assert bench.reports.take() == []

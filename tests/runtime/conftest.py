@@ -18,6 +18,13 @@ def pool() -> Iterator[Pool]:
         yield shared
 
 
+@pytest.fixture
+def mortal_pool(pool: Pool) -> Iterator[Pool]:
+    """The pool, for a test in which workers die: those that come for them are no leak of the test."""
+    yield pool
+    pool.wait_ready()
+
+
 @pytest.fixture(autouse=True)
 def checked_machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     CheckedMachine.made.clear()

@@ -63,10 +63,13 @@ class Simulation:
         self._hubs = [Hub(codec) for _ in range(workers)]
         self._down: list[deque[Message]] = [deque() for _ in range(workers)]
         self._up: list[deque[Message]] = [deque() for _ in range(workers)]
-        pool = _SimulatedPool(self._hubs, self._down, self._random)
-        self.machine = machine(job, RunId(1), pool)
-        for hub, queue in zip(self._hubs, self._up, strict=True):
-            hub.attach(_Uplink(self.machine, queue))
+        self._pool = _SimulatedPool(self._hubs, self._down, self._random)
+        self.machine = machine(job, RunId(1), self._pool)
+        for worker, hub in enumerate(self._hubs):
+            self._connect(hub, worker)
+
+    def _connect(self, hub: Hub, worker: int) -> None:
+        hub.attach(_Uplink(self.machine, self._up[worker]))
 
     def run(self, *, most_steps: int = 200_000) -> CheckedMachine:
         machine = self.machine
@@ -122,6 +125,13 @@ class _SimulatedPool:
         self._worker_of: dict[AttemptKey, int] = {}
         self._pins: dict[int, int] = {}
 
+    def worker_of(self, key: AttemptKey) -> int:
+        return self._worker_of[key]
+
+    def unpin(self, worker: int) -> None:
+        """The worker is gone, and with it all that was pinned to it."""
+        self._pins = {node: pinned for node, pinned in self._pins.items() if pinned != worker}
+
     def invoke(self, invocation: Invocation) -> None:
         worker = self._random.randrange(len(self._hubs))
         last = self._pins.setdefault(invocation.key.node, worker) if invocation.pinned else worker
@@ -157,8 +167,7 @@ class _SimulatedPool:
 
     def _send(self, key: AttemptKey, verb: str, *arguments: Any) -> None:
         worker = self._worker_of[key]
-        method = getattr(self._hubs[worker], verb)
-        self._down[worker].append(lambda: method(*arguments))
+        self._down[worker].append(lambda: getattr(self._hubs[worker], verb)(*arguments))
 
 
 class _Uplink:
