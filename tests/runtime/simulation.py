@@ -129,8 +129,8 @@ class _SimulatedPool:
         return self._worker_of[key]
 
     def unpin(self, worker: int) -> None:
-        """The worker is gone, and with it all that was pinned to it."""
-        self._pins = {node: pinned for node, pinned in self._pins.items() if pinned != worker}
+        """The worker is gone, and with it the instances that it held: now they are nowhere."""
+        self._pins = {node: -1 if held == worker else held for node, held in self._pins.items()}
 
     def invoke(self, invocation: Invocation) -> None:
         worker = self._random.randrange(len(self._hubs))
