@@ -26,7 +26,7 @@ RULES = (
 _NUMBERS = r"\d+[a-e]?(?:(?:, | and |-|, and )\d+[a-e]?)*"
 _IN_DOCSTRING = re.compile(rf"\brules? ({_NUMBERS})|\b([AI]\d+)\b|\b(16\.\d+)\b", re.IGNORECASE)
 _IN_NAME = re.compile(
-    r"(?:^|_)(?:rules?_(\d+[a-e]?(?:_(?:to_|and_)?\d+[a-e]?)*)|([ai]\d+)|(16_\d+))(?=_|$)"
+    r"(?:^|_)(?:(?:rule_)?(16_\d+)|rules?_(\d+[a-e]?(?:_(?:to_|and_)?\d+[a-e]?)*)|([ai]\d+))(?=_|$)"
 )
 
 
@@ -53,7 +53,7 @@ def citations() -> dict[str, list[str]]:
 def cited_by(name: str, docstring: str) -> set[str]:
     """The rules that a test with this name and docstring cites."""
     found: set[str] = set()
-    for numbers, letter, section in _IN_NAME.findall(name.removeprefix("test_")):
+    for section, numbers, letter in _IN_NAME.findall(name.removeprefix("test_").lower()):
         found |= _rules(numbers.replace("_to_", "-").replace("_and_", ",").replace("_", ","))
         found |= {letter.upper(), section.replace("_", ".")}
     for numbers, letter, section in _IN_DOCSTRING.findall(docstring):
