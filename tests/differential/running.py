@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from executor.host import Broken, Host, Input
 from executor.hub import BY_REFERENCE
 from executor.pool import Pool
-from orchestrator import coordinator, running
+from orchestrator import coordinator
 from orchestrator.event_loop import EventLoop
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.outcome import Done, LimitReached
@@ -155,9 +154,9 @@ def _run(graph: Graph, way: Way, pool: Pool | None) -> RecordingMachine:
         machine = simulation.run()
         assert isinstance(machine, RecordingMachine)
         return machine
-    with recorded() as machines, pytest.MonkeyPatch.context() as patch:
-        if way.schedule is not None:
-            patch.setattr(running, "EventLoop", partial(EventLoop, seed=way.schedule))
+    if way.schedule is not None:
+        flow._event_loop = EventLoop(seed=way.schedule)
+    with recorded() as machines:
         if way.where == "inline":
             flow.run(workers=0, stop_at_node_generation=stop, timeout_s=_TIMEOUT_S)
         elif way.where == "thread":
