@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import selectors
+import threading
 from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from contextvars import copy_context
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar, TypeVarTuple, Unpack
 
 from executor.body_task import BodyTask, Resume, Signal, begun, pass_on
 from executor.life_cycle import Step
@@ -27,19 +30,27 @@ log = logging.getLogger(__name__)
 LONG_S: Final = 5.0
 """After this time a body that has returned and whose tasks go on is worth a warning."""
 
+_OWN_DESCRIPTORS: Final = 2
+"""The worker's socket, and what wakes an asyncio loop from other threads."""
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 _Coroutine: TypeAlias = Coroutine[Any, Any, Any]
 
 
 class AsyncioHost:
     """The asyncio loop of one worker.
 
-    ``turn`` does the worker's work for a moment; it returns whether there is more to do. The worker is
-    over when :meth:`stop` is called.
+    ``turn`` does the worker's work for a moment; it returns whether there is more to do. ``on_rest`` is
+    called when no task can go on before something comes for the worker; it returns whether it has
+    something to say. The worker is over when :meth:`stop` is called.
     """
 
-    def __init__(self, turn: Callable[[], bool]) -> None:
-        self.loop = asyncio.new_event_loop()
+    def __init__(self, turn: Callable[[], bool], on_rest: Callable[[], bool]) -> None:
+        self.loop = _Loop(_Selector(self))
         self.loop.set_task_factory(_task_of_body)
+        self._on_rest = on_rest
+        self._threads = set(threading.enumerate())
         self._turn = turn
         self._is_due = False
         self._is_over = False
@@ -63,6 +74,19 @@ class AsyncioHost:
         if not self._is_due:
             self._is_due = True
             self.loop.call_soon(self._take_turn, context=self._context)
+
+    def rests(self) -> bool:
+        """The loop would sleep until something comes: let it be said which bodies rest.
+
+        Called where no callback is ready and no timer is set. Whether that was news, and a turn is due.
+        """
+        # Others than our own socket and the loop's own descriptor may wake a task; so may threads.
+        if len(self.loop.selector.get_map()) > _OWN_DESCRIPTORS or self.loop.in_executors:
+            return False
+        if not self._threads.issuperset(threading.enumerate()) or not self._on_rest():
+            return False
+        self.wake()
+        return True
 
     def close(self) -> None:
         """End what is left in the loop, waiting for the threads it has started."""
@@ -90,6 +114,39 @@ class AsyncioHost:
             enter_running_loop(loop)
         if goes_on:
             self.wake()
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Counts what it has given to other threads."""
+
+    def __init__(self, selector: _Selector) -> None:
+        super().__init__(selector)
+        self.selector = selector
+        self.in_executors = 0
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> Future[T]:
+        future = super().run_in_executor(executor, func, *args)
+        self.in_executors += 1
+        future.add_done_callback(self._returned)
+        return future
+
+    def _returned(self, _: object) -> None:
+        self.in_executors -= 1
+
+
+class _Selector(selectors.DefaultSelector):
+    """Tells when the loop is about to sleep until something comes."""
+
+    def __init__(self, host: AsyncioHost) -> None:
+        super().__init__()
+        self._host = host
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None and self._host.rests():
+            timeout = 0
+        return super().select(timeout)
 
 
 class AsyncioTask(BodyTask):

@@ -39,13 +39,13 @@ class Attempt:
         "credit",
         "emitted",
         "ended",
-        "has_lost_rest",
         "hub",
         "invocation",
         "key",
         "ports",
         "queued",
         "reading_children",
+        "rest_is_known",
         "seconds",
         "streams_ended",
         "task",
@@ -73,10 +73,10 @@ class Attempt:
         # The task of an async body, where the host has an event loop; what follows its unwinding.
         self.task: BodyTask | None = None
         self.unwound: Callable[[], None] | None = None
-        # Tasks that it spawned and that wait for a chunk; and whether one of them was woken since the
-        # coordinator last heard that the body rests.
+        # Tasks that it spawned and that wait for a chunk; and whether the coordinator has heard that the
+        # whole body rests, and nothing of it was woken since.
         self.reading_children = 0
-        self.has_lost_rest = False
+        self.rest_is_known = False
         self.streams_ended = False
         self.cancels_pending = 0
         self.cancel_thrown = False
@@ -124,14 +124,22 @@ class Attempt:
         resting_on = 1
         if self.reading_children:
             resting_on = self._waiting_ports() if self.waiting is not None else 0
-            self.has_lost_rest = self.has_lost_rest and not resting_on
+            self.rest_is_known = resting_on > 0
         self.hub.reports.wait(self.key, port.index, port.taken, resting_on)
 
     def child_rests(self) -> None:
         """A spawned task has gone as far as it can: the body may rest again, if another moved it."""
-        if self.has_lost_rest and self.waiting is not None and not self.streams_ended:
-            self.has_lost_rest = False
+        if self.reading_children and not self.rest_is_known and self.waiting is not None:
             self.report_wait(self.waiting)
+
+    def report_rest(self) -> bool:
+        """None of its tasks can go on without a chunk: say that, if it is news."""
+        if self.rest_is_known or not self.reading_children or self.streams_ended:
+            return False
+        self.rest_is_known = True
+        port = next(port for port in self.ports.values() if port.awaited_by_child)
+        self.hub.reports.wait(self.key, port.index, port.taken, self._waiting_ports())
+        return True
 
     def end_streams(self) -> None:
         """The run of the body is over: its handles are dead (rule 48)."""
@@ -256,6 +264,7 @@ class Port(StreamPort):
         """Let each look again; all but the first who finds a chunk wait anew."""
         wakes, self._wakes = self._wakes, []
         self._attempt.reading_children -= len(wakes)
-        self._attempt.has_lost_rest = self._attempt.has_lost_rest or bool(wakes)
+        if wakes:
+            self._attempt.rest_is_known = False
         for wake in wakes:
             wake()

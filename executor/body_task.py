@@ -36,6 +36,9 @@ class Resume(Protocol):
     def throw(self, error: BaseException) -> Awaiting | None:
         """Go on likewise by raising ``error`` where the body rests."""
 
+    def close(self) -> None:
+        """End the body where it rests, whatever it says."""
+
     def mark(self) -> None:
         """Code of the body runs from now on."""
 
@@ -113,23 +116,33 @@ class BodyTask(ABC):
 
     async def _carry(self) -> None:
         """The task itself; to be given to the loop by :func:`begun`."""
-        awaiting = None
+        try:
+            awaiting = await self._begin()
+            while awaiting is not None or not self.is_over:
+                if awaiting is None:
+                    awaiting = await self._rest()
+                else:
+                    awaiting = await self._await_for_body(awaiting)
+        except GeneratorExit:  # the loop itself has ended
+            self._resume.close()
+            raise
+
+    async def _begin(self) -> Awaiting | None:
         try:
             await pass_on(None)
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001 - an interruption before the first step
-            awaiting = self._interrupted(error)
-        while awaiting is not None or not self.is_over:
-            if awaiting is not None:
-                awaiting = await self._await_for_body(awaiting)
-                continue
-            try:
-                awaiting = await self._park()
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the body is to have it
-                awaiting = self._interrupted(error)
+            return self._interrupted(error)
+        return None
+
+    async def _rest(self) -> Awaiting | None:
+        try:
+            return await self._park()
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the body is to have it
+            return self._interrupted(error)
 
     async def _await_for_body(self, awaiting: Awaiting) -> Awaiting | None:
         try:

@@ -193,6 +193,10 @@ class Hub:
             return True
         return False
 
+    def report_rest(self) -> bool:
+        """Nothing that bodies await can come, but chunks: say which of them rest, if that is news."""
+        return sum(attempt.report_rest() for attempt in list(self._attempts.values())) > 0
+
     def close(self) -> None:
         """Close every body, so that its ``finally`` blocks run; reports nothing."""
         for attempt in list(self._attempts.values()):
@@ -259,6 +263,7 @@ class Hub:
             self._settle(attempt, self.gate.step(attempt.body.throw, refused))
             return
         attempt.awaits = True
+        attempt.rest_is_known = False
         attempt.task.carry(awaiting)
 
     def resume(self, attempt: Attempt, step: Callable[..., Step], argument: object) -> Awaiting | None:
@@ -274,6 +279,7 @@ class Hub:
             outcome = self.gate.step(step, argument)
             attempt.seconds += perf_counter() - started
             attempt.awaits = isinstance(outcome, Awaiting)
+            attempt.rest_is_known = False
             if isinstance(outcome, Awaiting):
                 return outcome
             if attempt.ended:
@@ -437,6 +443,9 @@ class BodyResume:
         self._hub = hub
         self.attempt = attempt
 
+    def __repr__(self) -> str:
+        return f"node {self.attempt.invocation.name!r} ({self.attempt.key})"
+
     def send(self, value: object) -> Awaiting | None:
         body = self.attempt.body
         return None if body is None else self._hub.resume(self.attempt, body.advance, value)
@@ -444,6 +453,9 @@ class BodyResume:
     def throw(self, error: BaseException) -> Awaiting | None:
         body = self.attempt.body
         return None if body is None else self._hub.resume(self.attempt, body.throw, error)
+
+    def close(self) -> None:
+        self.attempt.close()
 
     def mark(self) -> None:
         self._hub.mark(self.attempt.key)

@@ -203,7 +203,7 @@ class Worker:
         from executor.asyncio_tasks import AsyncioHost, AsyncioTask  # noqa: PLC0415
 
         if self._asyncio is None:
-            self._asyncio = AsyncioHost(self._turn)
+            self._asyncio = AsyncioHost(self._turn, self._hub.report_rest)
         return AsyncioTask(self._asyncio, resume)
 
     def _ended(self, key: AttemptKey) -> None:

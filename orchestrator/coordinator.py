@@ -10,6 +10,7 @@ attempt, wait until hosts have answered for each (the pool kills a worker that d
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from random import random
@@ -17,11 +18,12 @@ from typing import Any, Final, TypeAlias
 
 from executor.host import Host
 from executor.hub import BY_REFERENCE, Hub
-from executor.thread_host import ThreadHost
+from executor.thread_host import GRACE_S, ThreadHost
 from orchestrator.event_loop import (
     Event,
     TaskCancelled,
     TaskHandle,
+    Wait,
     current_event_loop,
     race,
     sleep,
@@ -36,6 +38,8 @@ from orchestrator.runtime.retrying import Delay
 from orchestrator.spec import Placement
 from protocol.messages import RunId
 from protocol.serialization import dumps
+
+log = logging.getLogger(__name__)
 
 _run_ids = itertools.count(1)
 _CRASH_PATIENCE_S: Final = 5.0
@@ -82,7 +86,7 @@ class Coordinator:
 
         Cancelled or interrupted, it gives up what is going on, waits for that, and raises on.
         """
-        self._inline.attach(current_event_loop())
+        self._inline.attach(current_event_loop(), self._report_rest)
         for pump in self._pumps:
             pump.pool.attach(self.number, self.machine)
             pump.add(self)
@@ -133,6 +137,8 @@ class Coordinator:
         self.machine.stop(Interrupted())
         self.machine.cancel_live()
         self.turn()
+        if not self._idle.is_set():
+            self._spawn(self._give_up_inline)
         await self._idle.wait()
         self._router.release(self.number)
         if self._thread is not None:
@@ -183,11 +189,30 @@ class Coordinator:
             await sleep(0)
         self._steps_inline = False
 
+    def _report_rest(self) -> bool:
+        """Nothing is ready: bodies whose tasks all wait for one another, or for chunks, rest."""
+        companions = (task for task in self._companions if task.is_living)
+        if any(task.wait is None or not isinstance(task.wait, Wait) for task in companions):
+            return False
+        if not self._inline.are_still or not self._hub.report_rest():
+            return False
+        self._turn_after_step()
+        return True
+
     def _turn_after_step(self) -> None:
         try:
             self.turn()
         except BaseException as error:  # noqa: BLE001 - raised again by ``run``, not in the body's task
             self.crash(error)
+
+    async def _give_up_inline(self) -> None:
+        """Cancelled bodies may await in their clean-up, but not for ever."""
+        await sleep(GRACE_S)
+        for key, node in list(self.machine.live.items()):
+            if node.spec.placement == "inline":
+                log.error("node %r is closed: %g s ago it was cancelled", node.name, GRACE_S)
+                self.machine.cancelled(key)
+        self.turn()
 
     # -- crashes ------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from executor.body_task import BodyTask, Resume, Signal, begun, pass_on
 from executor.life_cycle import Step
 from executor.surroundings import surroundings
-from orchestrator.event_loop import Event, EventLoop, TaskCancelled
+from orchestrator.event_loop import Event, EventLoop, TaskCancelled, Wait
 
 _Coroutine: TypeAlias = Coroutine[Any, Any, Any]
 
@@ -25,21 +25,39 @@ class InlineTasks:
     def __init__(self, stepped: Callable[[], None]) -> None:
         self.stepped = stepped
         self._loop: EventLoop
-        self._children = 0
+        self._bodies: set[InlineTask] = set()
+        self._children: set[_Coroutine] = set()
         self._childless = Event()
 
-    def attach(self, loop: EventLoop) -> None:
-        """Run on ``loop``, where tasks that bodies spawn are theirs from now on."""
+    def attach(self, loop: EventLoop, before_rest: Callable[[], bool]) -> None:
+        """Run on ``loop``, where tasks that bodies spawn are theirs from now on.
+
+        ``before_rest`` is called when the loop is about to sleep; it returns whether a task can go on.
+        """
         self._loop = loop
+        self._before_rest = before_rest
+        loop.before_rest = None
         loop.wrap_spawned = partial(_wrap, loop)
 
     def open(self, resume: Resume) -> BodyTask:
-        return InlineTask(self, self._loop, resume)
+        task = InlineTask(self, self._loop, resume)
+        self._bodies.add(task)
+        return task
+
+    def ended(self, body: InlineTask) -> None:
+        self._bodies.discard(body)
+
+    @property
+    def are_still(self) -> bool:
+        """Whether each waits for another, or for a chunk: for nothing with a time or a descriptor."""
+        handles = [body.handle for body in self._bodies]
+        handles += [handle for child in self._children if (handle := self._loop.task_of(child))]
+        return all(isinstance(handle.wait, Wait) and handle.wait.deadline is None for handle in handles)
 
     @property
     def have_children(self) -> bool:
         """Whether something that bodies have spawned goes on."""
-        return self._children > 0
+        return bool(self._children)
 
     async def wait_childless(self) -> None:
         """Wait until all that bodies have spawned has ended."""
@@ -47,15 +65,21 @@ class InlineTasks:
             self._childless = Event()
             await self._childless.wait()
 
-    async def run_child(self, task: BodyTask, spawned: _Coroutine, context: Context) -> Any:
-        """Drive what a body has spawned."""
-        self._children += 1
-        try:
-            return await task.child(spawned, context)
-        finally:
-            self._children -= 1
-            if not self._children:
-                self._childless.set()
+    def adopt(self, task: BodyTask, spawned: _Coroutine, context: Context) -> _Coroutine:
+        """What is to run in place of a coroutine that a body has spawned."""
+
+        async def run() -> Any:
+            try:
+                return await task.child(spawned, context)
+            finally:
+                self._children.discard(child)
+                if not self._children:
+                    self._childless.set()
+
+        child = run()
+        self._children.add(child)
+        self._loop.before_rest = self._before_rest  # only then may a body rest in several tasks
+        return begun(child)
 
 
 class InlineTask(BodyTask):
@@ -65,18 +89,22 @@ class InlineTask(BodyTask):
         super().__init__(resume)
         self.loop = loop
         self.tasks = tasks
-        self._task = loop.create_task(begun(self._carry()))
+        self.handle = loop.create_task(begun(self._carry()))
 
     def step(self, advance: Callable[..., Step], *args: object) -> Step:
         loop = self.loop
-        stepping, loop.current = loop.current, self._task
+        stepping, loop.current = loop.current, self.handle
         try:
             return advance(*args)
         finally:
             loop.current = stepping
 
+    def end(self) -> None:
+        super().end()
+        self.tasks.ended(self)
+
     def interrupt(self) -> None:
-        self._task.cancel()
+        self.handle.cancel()
 
     def cancelled_error(self) -> BaseException:
         return TaskCancelled()
@@ -103,4 +131,4 @@ def _wrap(loop: EventLoop, spawned: _Coroutine) -> _Coroutine:
     task = None if around is None else around.task
     if not isinstance(task, InlineTask) or task.loop is not loop:
         return spawned  # not by a body, or by one that runs another flow
-    return begun(task.tasks.run_child(task, spawned, copy_context()))
+    return task.tasks.adopt(task, spawned, copy_context())

@@ -74,6 +74,8 @@ class EventLoop:
         self.thread_id: int | None = None  # of the thread that runs the loop
         # Replaces the coroutine of each new task, for those who host tasks of others on this loop.
         self.wrap_spawned: Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]] | None = None
+        # Called when the loop is about to sleep; returns whether a task can go on now.
+        self.before_rest: Callable[[], bool] | None = None
         self._random = None if seed is None else Random(seed)
         # By coroutine, in the order of their creation. Holds every task that has not ended.
         self._tasks: dict[Coroutine[Any, Any, Any], Task] = {}
@@ -198,6 +200,10 @@ class EventLoop:
         """End the run before its next pass, as the primitive ``exit`` does; from any thread."""
         self.call_soon_threadsafe(self._exit, None, Exit(value, exception))
 
+    def task_of(self, coroutine: Coroutine[Any, Any, Any]) -> Task | None:
+        """The living task that runs a coroutine."""
+        return self._tasks.get(coroutine)
+
     def has_living_tasks(self) -> bool:
         """Whether a task has yet to end."""
         return bool(self._tasks)
@@ -243,6 +249,8 @@ class EventLoop:
 
     def _rest(self, poller: Poller, longest_wait_s: float | None) -> bool:
         """Sleep until something may have happened; False if nothing ever can."""
+        if self.before_rest is not None and self.before_rest():
+            return True
         deadline = self.timers.next_deadline()
         if deadline == math.inf and not poller.has_waits and active_count() == 1:
             return bool(self._calls)  # one may have come this moment

@@ -8,6 +8,7 @@ import decimal
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from executor.body import Stream, StreamCancelled
 from executor.pool import Pool
-from orchestrator import event_loop
+from orchestrator import coordinator, event_loop
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.runtime.errors import FlowTimeoutError
@@ -346,6 +347,45 @@ def test_rule_48_inline_too_with_our_tasks() -> None:
     assert f.shared.get_data() == (435,)
 
 
+@node(window=0)
+def counts(count: int) -> Any:
+    yield from range(count)
+
+
+@node(window=0)
+async def relays(chunks: Stream[int]) -> Any:
+    async for chunk in chunks:
+        yield chunk
+
+
+@node(placement="process")
+async def joins_in_tasks(one: Stream[int], other: Stream[int]) -> list[int]:
+    return [await asyncio.create_task(total_of(one)), await asyncio.create_task(total_of(other))]
+
+
+@node(placement="thread")
+async def joins_in_the_thread(one: Stream[int], other: Stream[int]) -> list[int]:
+    return [await asyncio.create_task(total_of(one)), await asyncio.create_task(total_of(other))]
+
+
+@node(placement="inline")
+async def joins_inline(one: Stream[int], other: Stream[int]) -> list[int]:
+    return [await (await event_loop.spawn(total_of(chunks))).join() for chunks in (one, other)]
+
+
+@pytest.mark.parametrize("join", [joins_in_tasks, joins_in_the_thread, joins_inline])
+def test_rule_52_an_artificial_deadlock_is_repaired_though_only_spawned_tasks_read(
+    join: Any, pool: Pool
+) -> None:
+    """The body itself awaits its task; that this rests is known when nothing else can come."""
+    with Flow() as f:
+        f.counts = counts(30)
+        f.joined = join(relays(f.counts), relays(f.counts))
+    report = f.run(pool=pool, timeout_s=20)
+    assert f.joined.get_data() == ([435, 435],)
+    assert report.widened
+
+
 def test_rule_48_a_task_that_cancels_a_stream_ends_the_reads_of_the_others(pool: Pool) -> None:
     @node
     async def stalls() -> Any:
@@ -484,6 +524,29 @@ def test_rule_63_inline_a_body_that_is_given_up_is_cancelled_and_may_await_in_it
     with pytest.raises(FlowTimeoutError):
         f.run(workers=0, timeout_s=0.01)
     assert log == ["cleaned up"]
+
+
+def test_inline_a_body_that_goes_on_though_it_was_cancelled_is_closed_after_a_grace(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = []
+
+    @node(placement="inline")
+    async def stays() -> None:
+        try:
+            while True:
+                with suppress(event_loop.TaskCancelled):
+                    await event_loop.sleep(600)
+        finally:
+            log.append("closed")
+
+    monkeypatch.setattr(coordinator, "GRACE_S", 0.02)
+    with Flow() as f:
+        f.stays = stays()
+    with pytest.raises(FlowTimeoutError):
+        f.run(workers=0, timeout_s=0.02)
+    assert log == ["closed"]
+    assert "node 'stays' is closed" in caplog.text
 
 
 def test_rule_64_inline_the_run_waits_for_what_bodies_spawned_and_rule_69_it_may_fail() -> None:

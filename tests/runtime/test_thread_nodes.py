@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from executor import thread_host
+from executor import asyncio_tasks, thread_host
 from executor.body import Stream
 from orchestrator import coordinator
 from orchestrator.graph.flow import Flow
@@ -166,6 +166,25 @@ def test_a_blocked_body_that_does_not_end_is_logged_and_left_behind(
     assert time.perf_counter() - started < 10
     assert "a thread cannot be killed" in caplog.text
     go_on.set()  # the thread ends after all, and leaves nothing
+
+
+def test_rule_64_a_body_that_waits_long_for_what_it_spawned_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @node(placement="thread")
+    async def spawns() -> int:
+        asyncio.create_task(asyncio.sleep(0.1), name="forgotten")  # noqa: RUF006 - the host keeps it
+        return 1
+
+    monkeypatch.setattr(asyncio_tasks, "LONG_S", 0.02)
+    with Flow() as f:
+        f.spawns = spawns()
+    f.run(workers=0)
+    assert f.spawns.get_data() == (1,)
+    assert "node 'spawns'" in caplog.text
+    assert (
+        "waits for 1 tasks that it spawned; await or cancel them in the body: forgotten" in caplog.text
+    )
 
 
 def test_a_run_without_such_nodes_starts_no_thread() -> None:
