@@ -11,8 +11,9 @@ import socket
 import sys
 import warnings
 from array import array
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
+import msgspec
 from msgspec import Struct, msgpack
 
 PACKET_BYTES: Final = 128 * 1024
@@ -77,6 +78,8 @@ class Exited(Struct, frozen=True, array_like=True, tag=3):
 
 ZygoteReport: TypeAlias = Started | NotStarted | Exited
 
+_Packet = TypeVar("_Packet")
+
 _encoder: Final = msgpack.Encoder()
 _spawn: Final = msgpack.Decoder(Spawn)
 _report: Final[msgpack.Decoder[ZygoteReport]] = msgpack.Decoder(ZygoteReport)
@@ -92,9 +95,16 @@ def send(channel: socket.socket, message: Spawn | ZygoteReport, descriptors: lis
 
 
 def receive_spawn(channel: socket.socket) -> tuple[Spawn, int] | None:
-    """The next order and its page, or None when the pool is gone."""
+    """The next order and its page, or None when the pool is gone.
+
+    Raises:
+        ConnectionError: the pool is gone, or says what makes no sense.
+    """
     packet, descriptors = _receive(channel)
-    return (_spawn.decode(packet), descriptors[0]) if packet else None
+    if not packet:
+        return None
+    spawn = _decoded(_spawn, packet, descriptors)
+    return spawn, _one(descriptors)
 
 
 def receive_report(channel: socket.socket) -> tuple[ZygoteReport, list[int]] | None:
@@ -102,9 +112,30 @@ def receive_report(channel: socket.socket) -> tuple[ZygoteReport, list[int]] | N
 
     Raises:
         BlockingIOError: there is none now.
+        ConnectionError: the zygote is gone, or says what makes no sense.
     """
     packet, descriptors = _receive(channel, socket.MSG_DONTWAIT)
-    return (_report.decode(packet), descriptors) if packet else None
+    if not packet:
+        return None
+    report = _decoded(_report, packet, descriptors)
+    if isinstance(report, Started):
+        _one(descriptors)
+    return report, descriptors
+
+
+def _decoded(decoder: msgpack.Decoder[_Packet], packet: bytes, descriptors: list[int]) -> _Packet:
+    try:
+        return decoder.decode(packet)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise ConnectionResetError(f"a packet that does not decode: {error}") from error
+
+
+def _one(descriptors: list[int]) -> int:
+    if not descriptors:
+        raise ConnectionResetError("a packet came without its descriptor")
+    return descriptors[0]
 
 
 def _receive(channel: socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:

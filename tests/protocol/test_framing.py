@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from contextlib import suppress
 from typing import Any, get_args
 
 import msgspec
@@ -318,33 +316,3 @@ def test_too_many_parts_or_none_are_an_error() -> None:
     for parts in ([], [b""] * (framing.FRAMES_LIMIT + 2)):
         with pytest.raises(ProtocolError, match="parts"):
             coordinator_session().read(parts)
-
-
-def test_random_and_mutated_envelopes_raise_nothing_but_protocol_errors_f19() -> None:
-    dice = random.Random(19)
-    worker = worker_session()
-    worker.add(Hello(1, "3.11", 1, 2, b"token"))
-    worker.add(Chunk(KEY, 0, 2, 1, [worker.attach((b"a", b"b")), worker.attach(b"c")]))
-    worker.add(Completed(KEY, 2, 0.5, [worker.attach(bytes(INLINE_LIMIT_BYTES + 1))]))
-    [valid] = worker.take()
-    for _ in range(10_000):
-        header = bytearray(valid[0])
-        if dice.random() < 0.3:
-            header = bytearray(dice.randbytes(dice.randrange(80)))
-        for _ in range(dice.randrange(4)):
-            if header:
-                header[dice.randrange(len(header))] = dice.randrange(256)
-        if dice.random() < 0.2:
-            del header[dice.randrange(len(header) + 1) :]
-        read_all([header, *valid[1 : dice.randrange(1, len(valid) + 1)]])
-
-
-def read_all(parts: list[Any]) -> None:
-    with suppress(ProtocolError):
-        envelope = coordinator_session().read(parts)
-        if envelope is None:
-            return
-        for message in envelope.messages:
-            wires = message.values if isinstance(message, Chunk) else getattr(message, "outputs", [])
-            for wire in wires:
-                envelope.value(wire)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -115,3 +117,17 @@ def test_a_flow_that_does_not_fit_together_is_refused_with_the_place(
 def test_limits_and_times_that_mean_nothing_are_refused() -> None:
     assert "a stop limit" in refused(submit(encode_spec(good()), limits={7: (1,)}))
     assert "a timeout of nan s" in refused(submit(encode_spec(good()), timeout_s=float("nan")))
+
+
+def test_a_spec_that_was_tampered_with_is_accepted_or_refused_and_nothing_else_f19() -> None:
+    dice = random.Random(19)
+    valid = encode_spec(good())
+    accepted = 0
+    for _ in range(5_000):
+        spec = bytearray(valid)
+        for _ in range(dice.randrange(1, 4)):
+            spec[dice.randrange(len(spec))] = dice.randrange(256)
+        with suppress(BadSubmission):
+            read_submission(submit(bytes(spec)), NOTHING, None, print)
+            accepted += 1
+    assert 0 < accepted < 4_000

@@ -70,12 +70,14 @@ class End:
         self.on_garbage: Callable[[], None] = lambda: None
         self.wire: Wire | None = None
         self.other: End | None = None
+        self.has_begun = False
         self.is_over = True  # until it begins
         self._paused: list[Callable[[], None]] | None = None  # what waits until it goes on
         self._greeted = False
         self._armed = float("inf")
 
     def begin(self) -> None:
+        self.has_begun = True
         self.is_over = False
         self.do(self.session.link.begin())
         self.pump()

@@ -135,6 +135,7 @@ class SimulatedResources:
         self.processes: dict[int, Process] = {}
         self.ends: dict[int, End] = {}
         self.unreachable: set[int] = set()
+        self.was_unreachable: set[int] = set()
         self.history: deque[tuple[int, Parts]] = deque(maxlen=20)
         self.listener = SimulatedListener(self)
         self.nursery: SimulatedNursery | None = SimulatedNursery()
@@ -159,7 +160,8 @@ class SimulatedResources:
             peer.resumable,
             lambda envelope, parts: self._heard(worker, envelope, parts),
         )
-        end.on_lost = end.on_garbage = lambda: self.give_up(worker)
+        end.on_garbage = lambda: self.give_up(worker)
+        end.on_lost = lambda: self._lose(process)
         end.other, process.end.other = process.end, end
         process.end.on_connect = lambda: self._connect(worker)
         self.processes[worker] = process
@@ -238,6 +240,18 @@ class SimulatedResources:
         for process in self.alive():
             process.die(-9)
         self.world.soon(lambda: self.notify(nursery.channel))
+
+    def _lose(self, process: Process) -> None:
+        """The coordinator's side has given the session up: for want of any word, one hopes."""
+        excused = (
+            not process.is_alive
+            or process.stopped
+            or not process.end.has_begun
+            or process.worker in self.was_unreachable
+        )
+        if not excused:
+            raise Violation(f"worker {process.worker} is given up, and it could be reached (P3)")
+        self.give_up(process.worker)
 
     def _ended(self, nursery: SimulatedNursery, process: Process) -> None:
         worker = process.worker

@@ -273,6 +273,7 @@ class Schedule:
             return False
         if moment is not Moment.DISCONNECT:
             unreachable.add(worker)
+            self.resources.was_unreachable.add(worker)
         if moment is Moment.PARTITION:
             self.world.soon(lambda: unreachable.discard(worker), 12.0)
         if moment is Moment.CUT:
