@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol, Unpack
@@ -24,6 +25,7 @@ from executor.resources import reserve_descriptors
 from executor.sites import LOCAL
 from executor.sizing import checked_size
 from protocol.client_messages import WorkerStatus
+from protocol.messages import RunId
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +48,20 @@ class _Site:
 
 
 class JoinablePool(Pool):
-    """A pool of ``workers`` processes of its own, maybe none, and those that agents bring."""
+    """A pool of ``workers`` processes of its own, maybe none, and those that agents bring.
 
-    def __init__(self, workers: int | None, **limits: Unpack[LimitOptions]) -> None:
+    ``on_output`` is given what a run's bodies print, with the descriptor, 1 or 2.
+    """
+
+    def __init__(
+        self,
+        workers: int | None,
+        on_output: Callable[[RunId, int, str], None],
+        **limits: Unpack[LimitOptions],
+    ) -> None:
         self._sites: dict[int, _Site] = {}
         super().__init__(workers, **limits)
+        self._inbox.on_output = on_output
 
     @staticmethod
     def _checked_size(workers: int | None) -> int:

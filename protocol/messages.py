@@ -218,8 +218,26 @@ class CancelThrown(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     emitted: int
 
 
+class Output(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=11):
+    """Worker -> coordinator: the body printed to ``descriptor`` 1 or 2; only if that was asked for."""
+
+    key: AttemptKey
+    descriptor: int
+    text: str
+
+
 FromWorker: TypeAlias = (
-    Hello | Chunk | Read | Wait | CancelStream | Completed | Failed | Cancelled | Goodbye | CancelThrown
+    Hello
+    | Chunk
+    | Read
+    | Wait
+    | CancelStream
+    | Completed
+    | Failed
+    | Cancelled
+    | Goodbye
+    | CancelThrown
+    | Output
 )
 
 
@@ -227,7 +245,12 @@ FromWorker: TypeAlias = (
 
 
 class Welcome(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
-    """Coordinator -> worker: answers ``Hello``; work may follow."""
+    """Coordinator -> worker: answers ``Hello``; work may follow.
+
+    ``sends_output``: what bodies print is to be sent.
+    """
+
+    sends_output: bool = False
 
 
 class Define(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):

@@ -70,9 +70,8 @@ class Display:
             self.say_waiting(machine.running())
 
     def follow(self, handle: FlowHandle) -> None:
-        """Show a flow that runs elsewhere, and pass on what its bodies print."""
+        """Show a flow that runs elsewhere."""
         self._nodes = lambda: list(handle.progress.values())
-        handle.on_output = _print
         handle.on_cancel = lambda: self.say_waiting(
             [node.name for node in list(handle.progress.values()) if node.running]
         )
@@ -134,9 +133,3 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-def _print(descriptor: int, text: str) -> None:
-    stream = sys.stdout if descriptor == 1 else sys.stderr
-    stream.write(text)
-    stream.flush()

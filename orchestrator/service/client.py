@@ -8,6 +8,7 @@ coordinator's process is watched by its pidfd, so its end is noticed at once and
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic
@@ -260,8 +261,8 @@ class FlowHandle:
     """A flow that was submitted. ``progress`` holds its nodes by number, as last told.
 
     ``on_progress`` is called after each change of it, ``on_output`` with a descriptor (1 or 2) and
-    what a body wrote there, ``on_cancel`` when ``finish`` gives the flow up; all only while something
-    waits.
+    what a body printed there (by default it is printed here too), ``on_cancel`` when ``finish`` gives
+    the flow up; all only while something waits.
     """
 
     def __init__(
@@ -271,7 +272,7 @@ class FlowHandle:
         self.label = label
         self.progress: dict[int, NodeProgress] = {}
         self.on_progress: Callable[[], None] | None = None
-        self.on_output: Callable[[int, str], None] | None = None
+        self.on_output: Callable[[int, str], None] = _print
         self.on_cancel: Callable[[], None] | None = None
         self._client = client
         self._flow = flow
@@ -349,8 +350,7 @@ class FlowHandle:
                 if self.on_progress is not None:
                     self.on_progress()
             case Printed(_, descriptor, text):
-                if self.on_output is not None:
-                    self.on_output(descriptor, text)
+                self.on_output(descriptor, text)
             case Result(_, node, run_level, generation, outputs, released_bytes):
                 values = None if outputs is None else tuple(map(envelope.value, outputs))
                 emissions = self._newest.chunks if run_level else self._newest.finals
@@ -369,3 +369,9 @@ def _require_workers_only(spec: FlowSpec) -> None:
     )
     if elsewhere:
         raise NotOnWorkers(elsewhere)
+
+
+def _print(descriptor: int, text: str) -> None:
+    stream = sys.stdout if descriptor == 1 else sys.stderr
+    stream.write(text)
+    stream.flush()

@@ -7,6 +7,7 @@ pool. What is wrong with one ends that one.
 from __future__ import annotations
 
 import logging
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from time import monotonic
@@ -36,6 +37,7 @@ from protocol.client_messages import (
     Finished,
     FromClient,
     NodeProgress,
+    Printed,
     Progress,
     Rejected,
     Result,
@@ -67,6 +69,7 @@ class Running:
     started: float
     is_cancelling: bool = False
     has_changed: bool = True
+    dropped: int = 0  # characters of output that the client was not told
     task: TaskHandle[None] | None = None
     shown: dict[int, NodeProgress] = field(default_factory=dict)
 
@@ -74,11 +77,16 @@ class Running:
 class Flows:
     """All flows of a service."""
 
-    def __init__(self, pool: Pool, pump: Pump) -> None:
-        self._pool = pool
-        self._pump = pump
+    def __init__(self) -> None:
+        self._pool: Pool
+        self._pump: Pump
         self._running: dict[RunId, Running] = {}
         self._ended: OrderedDict[RunId, RunStatus] = OrderedDict()
+
+    def attach(self, pool: Pool, pump: Pump) -> None:
+        """Where they are to run; to be called before anything else."""
+        self._pool = pool
+        self._pump = pump
 
     @property
     def count(self) -> int:
@@ -162,12 +170,26 @@ class Flows:
         log.info("run %d (%s) is over: %s", number, flow.label, status.state)
         if not flow.client.is_gone:
             self._tell_changes(flow)
+            _note_dropped(number, flow)
             _send_results(flow.client, number, machine)
             report = msgspec.msgpack.encode(report_of(machine, self._pool.workers, seconds))
             encoded, causes = encode_outcome(outcome)
             attached = list(map(flow.client.session.attach, causes))
             flow.client.write(Finished(number, encoded, report, attached))
         flow.spill.close()
+
+    def printed(self, run: RunId, descriptor: int, text: str) -> None:
+        """Pass on what a body of a flow has printed; of detached ones, to where our own output goes."""
+        flow = self._running.get(run)
+        if flow is None:
+            return
+        if flow.client.is_gone:
+            (sys.stdout if descriptor == 1 else sys.stderr).write(text)
+        elif flow.client.is_behind:
+            flow.dropped += len(text)
+        else:
+            _note_dropped(run, flow)
+            flow.client.write(Printed(run, descriptor, text))
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -223,7 +245,7 @@ class Flows:
         """Tell the client now and then which nodes have changed."""
         number = flow.coordinator.number
         while number in self._running and not flow.client.is_gone:
-            if flow.has_changed:
+            if flow.has_changed and not flow.client.is_behind:
                 flow.has_changed = False
                 self._tell_changes(flow)
             await sleep(PROGRESS_S)
@@ -238,6 +260,13 @@ class Flows:
         if changed:
             shown.update(changed)
             flow.client.write(Progress(flow.coordinator.number, changed))
+
+
+def _note_dropped(run: RunId, flow: Running) -> None:
+    if flow.dropped:
+        note = f"[{flow.dropped} characters of output were left out: they came too fast]\n"
+        flow.client.write(Printed(run, 2, note))
+        flow.dropped = 0
 
 
 def _note_change(place: list[Running]) -> None:

@@ -86,8 +86,9 @@ def serve(endpoint: str, workers: int | None, on_ready: Callable[[str, int], Non
             listener = Listener(context, bound)
             stack.callback(os.unlink, bound.removeprefix("ipc://"))
             stack.callback(listener.close, _PARTING_S)
-        pool = stack.enter_context(JoinablePool(workers))
-        service = Service(listener, pool)
+        flows = Flows()
+        pool = stack.enter_context(JoinablePool(workers, flows.printed))
+        service = Service(listener, pool, flows)
         on_ready(bound, pool.workers)
         EventLoop().run_until_complete(service.run(), join=True, wait_for_spawned_tasks=False)
 
@@ -95,11 +96,12 @@ def serve(endpoint: str, workers: int | None, on_ready: Callable[[str, int], Non
 class Service:
     """``run`` is a coroutine for an :class:`EventLoop`."""
 
-    def __init__(self, listener: Listener, pool: JoinablePool) -> None:
+    def __init__(self, listener: Listener, pool: JoinablePool, flows: Flows) -> None:
         self._listener = listener
         self._pool = pool
         self._pump = Pump(pool)
-        self._flows = Flows(pool, self._pump)
+        self._flows = flows
+        flows.attach(pool, self._pump)
         self._agents = Agents(pool)
         self._clients: dict[bytes, Client] = {}
         self._watchers: dict[Client, TaskHandle[None]] = {}
@@ -227,7 +229,14 @@ class Service:
             pidfd = os.pidfd_open(received.pid)
         except ProcessLookupError:
             return  # it has ended already
-        client = Client(received.identity, received.pid, pidfd, session, self._note_written)
+        client = Client(
+            received.identity,
+            received.pid,
+            pidfd,
+            session,
+            self._note_written,
+            self._listener.is_behind,
+        )
         self._clients[client.identity] = client
         self._watchers[client] = current_event_loop().create_task(self._watch(client))
         client.write(

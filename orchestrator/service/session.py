@@ -18,6 +18,7 @@ class Client:
         pidfd: int,
         session: Session[ToClient, FromClient],
         on_write: Callable[[Client], None],
+        is_behind: Callable[[bytes], bool],
     ) -> None:
         self.identity = identity
         """ZeroMQ's name of its connection."""
@@ -26,9 +27,15 @@ class Client:
         self.session = session
         self.is_gone = False
         self._on_write = on_write
+        self._is_behind = is_behind
 
     def write(self, message: ToClient) -> None:
         """The values it refers to were attached to ``session`` since the last one."""
         if not self.is_gone:
             self.session.add(message)
             self._on_write(self)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much is unread by it that what it can do without had better be left out."""
+        return self._is_behind(self.identity)

@@ -18,6 +18,7 @@ from orchestrator.runtime.outcome import (
     NodeLost,
     NothingAccumulated,
     Outcome,
+    Replayed,
     TimedOut,
     TooFewOutputs,
 )
@@ -33,6 +34,8 @@ OUTCOMES: list[AnyOutcome] = [
     NodeFailed("a", KEY, ERROR, b"pickled"),
     NodeFailed("a", KEY, ERROR, (b"head", bytearray(3))),
     NodeLost("a", KEY, WorkerLoss(1, 2, -9, charged=True)),
+    NodeLost("a", KEY, WorkerLoss(1, 2, 3, charged=True), (WorkerLoss(1, 2, 3, charged=True),), True),
+    Replayed("a", KEY, 3),
     NothingAccumulated("a", "b", "x", "because"),
     TooFewOutputs("a", "f.py:1", 1, 2),
     Failed((NodeFailed("a", KEY, ERROR, b"1"), NodeFailed("b", KEY, ERROR, b"2")), ("c",)),

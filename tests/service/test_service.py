@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,6 +63,24 @@ def sleep(seconds: float) -> float:
 @node
 def fail(text: str) -> None:
     raise LookupError(text)
+
+
+@node
+def talk() -> None:
+    print("one line")
+    print("and ", end="")
+    print("two: \N{SNOWMAN}")
+    print("a warning", file=sys.stderr)
+    thread = threading.Thread(target=print, args=("from a thread",))
+    thread.start()
+    thread.join()
+    sys.stdout.write("no newline")
+
+
+@node
+def talk_and_work() -> None:
+    print("working")
+    time.sleep(100)
 
 
 @node(placement="inline")
@@ -211,6 +230,36 @@ def test_a_module_beside_the_client_travels_along(
         f.result = helpers_of_mine.triple(4)
     client.run(f)
     assert f.result.get_data() == (12,)
+
+
+def test_what_bodies_print_is_printed_here(
+    client: CoordinatorClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Flow() as f:
+        f.talk = talk()
+    client.run(f)
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[:2] == ["one line", "and two: \N{SNOWMAN}"]
+    assert "from a thread" in printed.out
+    assert "no newline" in printed.out
+    assert printed.err == "a warning\n"
+
+
+def test_what_bodies_print_comes_at_once_and_to_its_own_client_only(
+    endpoint: str, client: CoordinatorClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Flow() as f:
+        f.talk = talk_and_work()
+    with connect(endpoint) as other:
+        quiet = other.submit(sleeping(0))
+        handle = client.submit(f)
+        quiet.result()
+        printed = capsys.readouterr().out
+        while printed != "working\n":
+            client.pump()
+            printed += capsys.readouterr().out
+        handle.cancel()
+        assert handle.wait()
 
 
 def test_inline_nodes_are_refused_before_anything_is_sent(client: CoordinatorClient) -> None:
