@@ -29,9 +29,10 @@ from executor.body_task import BodyTask
 from executor.code import LoadedCode, load_code
 from executor.failure import describe
 from executor.host import Broken, Invocation, Reports
-from executor.instances import Instances, StateError, snapshot
+from executor.instances import Instances
 from executor.interrupting import Gate
 from executor.life_cycle import NATURAL_END, Awaiting, Blocked, Body, Raised, Returned, Step, Yielded
+from executor.states import StateError, save, snapshot
 from executor.surroundings import Surroundings, surroundings
 from executor.unwinding import finish_unwinding, unwind
 from protocol import serialization
@@ -52,22 +53,20 @@ log = logging.getLogger(__name__)
 class Codec:
     """How values leave and enter a body: pickled, or by reference within one process.
 
-    ``save`` makes a value of a class's state, which must not change with the instance.
+    ``save`` makes a value of the state of an instance, which must not change with it.
     """
 
     dumps: Callable[[object], Value]
     loads: Callable[[Value], object]
     dump_exception: Callable[[BaseException], Value | None]
-    save: Callable[[object], Value] = serialization.dumps
+    save: Callable[[object], Value] = save
 
 
 def _by_reference(value: Value) -> object:
     return value.object if isinstance(value, Local) else serialization.loads(value)
 
 
-PICKLED: Final = Codec(
-    serialization.dumps, serialization.loads, serialization.dump_exception, serialization.dumps
-)
+PICKLED: Final = Codec(serialization.dumps, serialization.loads, serialization.dump_exception)
 BY_REFERENCE: Final = Codec(Local, _by_reference, Local, snapshot)
 
 

@@ -1,7 +1,6 @@
-"""The instances of classes that are nodes, and their states on the way to whoever keeps them.
+"""The instances of classes that are nodes, from one run of a node to the next.
 
-A node's state is what pickling its instance would store: its attributes, or what ``__getstate__`` makes
-of them. It counts from the end of a run on; a run that fails or is given up leaves no trace in it.
+A node's state counts from the end of a run on; a run that fails or is given up leaves no trace in it.
 """
 
 from __future__ import annotations
@@ -12,16 +11,13 @@ from types import ModuleType
 from typing import Any, Final, TypeAlias
 
 from executor.host import Invocation, Start
+from executor.states import StateError, bare_instance, restore
 from protocol.messages import NodeId, RunId
-from protocol.serialization import DeserializationError, SerializationError, dumps, dumps_or_none
-from protocol.values import Local, Value
+from protocol.serialization import DeserializationError
+from protocol.values import Value
 
 Load: TypeAlias = Callable[[Value], object]
 Save: TypeAlias = Callable[[object], Value]
-
-
-class StateError(Exception):
-    """A node's state cannot leave its instance, or not make one; the text says why."""
 
 
 class Instances:
@@ -57,12 +53,7 @@ class Instances:
         """
         if not invocation.checkpoint:
             return None
-        instance = self._held[invocation.key.run, invocation.key.node]
-        state = instance.__getstate__()
-        try:
-            return self._save(state)
-        except SerializationError as error:
-            raise StateError(f"{_blame(state) or error}; {_CURE}") from error
+        return self._save(self._held[invocation.key.run, invocation.key.node])
 
     def abandon(self, invocation: Invocation) -> None:
         """A run has not ended well: what it did to its instance is dropped with it."""
@@ -75,11 +66,10 @@ class Instances:
 
     def _made(self, kind: type, start: Start) -> Any:
         try:
-            state = None if start.state is None else self._load(start.state)
             changes: Any = {} if start.changes is None else self._load(start.changes)
         except DeserializationError as error:
-            raise StateError(str(error)) from error
-        instance = new_instance(kind) if start.state is None else _restored(kind, state)
+            raise StateError(f"what was set {error}") from error
+        instance = new_instance(kind) if start.state is None else restore(kind, start.state)
         for name, value in changes.items():
             try:
                 setattr(instance, name, value)
@@ -94,14 +84,11 @@ _LOST: Final = (
     'the worker that held it has ended, and with state="resident" there is no other copy; '
     'state="checkpoint" survives that'
 )
-_CURE: Final = (
-    'keep the state in its worker by @node(state="resident"), or leave this out in __getstate__()'
-)
 
 
 def new_instance(kind: type) -> Any:
     """A node's own instance; the class's data attributes become its own, copied (rule 37)."""
-    instance = _bare(kind)
+    instance = bare_instance(kind)
     own = getattr(instance, "__dict__", None)
     if own is not None:
         for name, value in data_attributes(kind).items():
@@ -144,58 +131,3 @@ def initial_value(kind: type, name: str, value: object) -> Any:
         raise StateError(
             f"{kind.__name__}.{name} cannot be copied for the node: {error}; make it in __init__()"
         ) from error
-
-
-def attributes_in(state: object) -> dict[str, Any] | None:
-    """The attributes by name in what ``__getstate__`` gave; None if that is the class's own affair."""
-    if state is None:
-        return {}
-    # The default of a class with __slots__ is (its __dict__ or None, its slots).
-    parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
-    found: dict[str, Any] = {}
-    for part in parts:
-        if part is not None and not isinstance(part, dict):
-            return None
-        found.update(part or {})
-    return found
-
-
-def snapshot(state: object) -> Value:
-    """A copy of a state that stays in this process, so that a run which fails can be undone.
-
-    Of what does not pickle only the dict of attributes is copied: assignments are undone then, changes
-    inside of an attribute's value are not.
-    """
-    copied = dumps_or_none(state)
-    if copied is not None:
-        return copied
-    return Local(dict(state) if isinstance(state, dict) else state)
-
-
-def _restored(kind: type, state: Any) -> Any:
-    """As unpickling does it: ``__init__`` is not called."""
-    instance = _bare(kind)
-    if hasattr(instance, "__setstate__"):
-        instance.__setstate__(state)
-        return instance
-    attributes = attributes_in(state)
-    if attributes is None:
-        raise StateError(f"{kind.__name__} has a __getstate__() and no __setstate__() for what it gives")
-    for name, value in attributes.items():
-        object.__setattr__(instance, name, value)
-    return instance
-
-
-def _bare(kind: Any) -> Any:
-    """An instance whose ``__init__`` was not called."""
-    return kind.__new__(kind)
-
-
-def _blame(state: object) -> str | None:
-    """Which attribute does not pickle, and where in it."""
-    for name, value in (attributes_in(state) or {}).items():
-        try:
-            dumps(value)
-        except SerializationError as error:
-            return str(error).replace("value", f"self.{name}", 1)
-    return None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from executor.instances import snapshot
+from executor.states import portable
 from orchestrator.errors import NotSerializableError
 from orchestrator.node_state import NodeState
 from orchestrator.spec import FlowSpec, NodeSpec
-from protocol.serialization import SerializationError, dumps
-from protocol.values import Local
+from protocol.serialization import SerializationError, dumps, dumps_or_none
+from protocol.values import Local, Value
 
 
 @contextmanager
@@ -33,13 +33,19 @@ def in_use(states: Mapping[int, NodeState], spec: FlowSpec) -> Iterator[None]:
             state.leave()
 
 
+def _copied(changes: object) -> Value:
+    """Where it does not pickle, the objects themselves."""
+    copied = dumps_or_none(changes)
+    return Local(changes) if copied is None else copied
+
+
 def _enter(state: NodeState, node: NodeSpec) -> None:
     if node.placement == "inline":
-        state.enter(snapshot)
+        state.enter(_copied)
         return
     try:
-        if isinstance(state.committed, Local):  # by a run in which the node was inline
-            state.committed = dumps(state.committed.object)
+        if state.committed is not None:
+            state.committed = portable(state.committed)  # the node was inline before
         state.enter(dumps)
     except SerializationError as error:
         raise NotSerializableError(

@@ -33,6 +33,7 @@ PURE = (
     "protocol.serialization",
     "executor.line",
     "executor.instances",
+    "executor.states",
     "protocol.definitions",
     "protocol.value_pickler",
     "executor.sites",

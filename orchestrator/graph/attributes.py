@@ -9,17 +9,12 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Any
 
-from executor.instances import (
-    StateError,
-    attributes_in,
-    data_attributes,
-    initial_value,
-)
+from executor.instances import data_attributes, initial_value
+from executor.states import StateError, read_attributes
 from orchestrator.errors import StateNotAvailable
 from orchestrator.graph.draft import DraftNode, NodeRecord
 from orchestrator.node_state import NodeState
-from protocol.serialization import DeserializationError, loads
-from protocol.values import Local, Value
+from protocol.values import Value
 
 
 def state_of(record: NodeRecord) -> NodeState:
@@ -49,7 +44,7 @@ def read_attribute(record: NodeRecord, name: str) -> Any:
         )
     if state.committed is None:
         return _initial(record, kind, name)
-    attributes = _committed(record, name, state.committed)
+    attributes = _committed(record, kind, name, state.committed)
     if name not in attributes:
         raise _unknown(record, kind, name, attributes)
     return attributes[name]
@@ -86,20 +81,11 @@ def _class_of(record: NodeRecord, name: str) -> type:
     return kind
 
 
-def _committed(record: NodeRecord, name: str, committed: Value) -> dict[str, Any]:
+def _committed(record: NodeRecord, kind: type, name: str, committed: Value) -> dict[str, Any]:
     try:
-        state = committed.object if isinstance(committed, Local) else loads(committed)
-    except DeserializationError as error:
-        raise StateNotAvailable(record.label, name, f"the node's state {error}") from error
-    attributes = attributes_in(state)
-    if attributes is None:
-        raise StateNotAvailable(
-            record.label,
-            name,
-            f"the __getstate__() of its class gives {type(state).__name__}; "
-            "give a dict of attributes, so that they can be read here",
-        )
-    return attributes
+        return read_attributes(kind, committed)
+    except StateError as error:
+        raise StateNotAvailable(record.label, name, str(error)) from error
 
 
 def _initial(record: NodeRecord, kind: type, name: str) -> Any:

@@ -145,7 +145,17 @@ def _check_class(body: object, options: NodeOptions) -> None:
         return
     if options.accumulate is not None and hasattr(body, FOLD_METHOD):
         raise TypeError(f"accumulate= and the method {FOLD_METHOD}() do the same; keep one of them")
+    compiled = next((base for base in body.__mro__[:-1] if not base.__flags__ & _HEAP_TYPE), None)
+    if compiled is not None:
+        raise TypeError(
+            f"its base class {compiled.__name__} keeps state that is in no attribute; "
+            f"give it an attribute that holds a {compiled.__name__} instead"
+        )
     _check_constructor(body)
+
+
+_HEAP_TYPE: Final = 1 << 9
+"""CPython's flag of a class that was made at run time, and not compiled in."""
 
 
 def _retry(retry: RetryPolicy | None, retries: int | None) -> RetryPolicy | None:

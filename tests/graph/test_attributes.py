@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from executor.states import Kept
 from orchestrator.errors import StateNotAvailable
 from orchestrator.graph.draft import record_of
 from orchestrator.graph.flow import Flow
@@ -76,7 +77,7 @@ def test_16_1_what_the_last_run_has_left_is_read_copied() -> None:
 
 def test_a_state_that_stayed_in_this_process_is_read_as_it_is() -> None:
     lock = threading.Lock()
-    assert committed(counter(), Local({"lock": lock})).lock is lock
+    assert committed(counter(), Local(Kept(Counter(), {"lock": lock}))).lock is lock
 
 
 @pytest.mark.parametrize("state", [None, dumps({"total": 3, "log": []})])
@@ -183,6 +184,14 @@ def test_two_ways_to_accumulate_are_one_too_many() -> None:
 
     with pytest.raises(TypeError, match=r"accumulate= and the method accumulate_streamed_data\(\)"):
         node(accumulate=list)(Both)
+
+
+def test_a_class_whose_base_holds_more_than_attributes_is_refused() -> None:
+    class Memo(dict[str, int]):
+        def call(self) -> None: ...
+
+    with pytest.raises(TypeError, match="its base class dict keeps state that is in no attribute"):
+        node(Memo)
 
 
 def test_rule_37_self_must_be_first() -> None:

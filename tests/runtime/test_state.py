@@ -122,6 +122,29 @@ def test_a_flow_may_change_its_placement_between_runs(pool: Pool) -> None:
         assert (f.a.total, f.a.log) == (runs, [0] * runs)
 
 
+def test_parts_that_know_their_whole_know_it_in_the_next_run_of_the_flow_too(
+    place: dict[str, Any],
+) -> None:
+    class Whole:
+        def __init__(self) -> None:
+            self.total = 0
+            self.callbacks = [self.add]
+
+        def add(self) -> None:
+            self.total += 1
+
+        def call(self) -> int:
+            for callback in self.callbacks:
+                callback()
+            return self.total
+
+    with Flow() as f:
+        f.a = node(Whole)()
+    for runs in (1, 2, 3):
+        f.run(**place)
+        assert (f.a.get_data(), f.a.total) == ((runs,), runs)
+
+
 def test_skipped_runs_commit_their_state_too(place: dict[str, Any]) -> None:
     class Skips:
         runs = 0
