@@ -22,7 +22,6 @@ from protocol.messages import (
     Goodbye,
     Hello,
     Missing,
-    Output,
     Read,
     RunId,
     Wait,
@@ -66,8 +65,6 @@ class Inbox:
 
     def __init__(self, machine: Leases, do: Callable[[Sequence[Action]], None]) -> None:
         self.reports: dict[RunId, Reports] = {}
-        self.on_output: Callable[[RunId, int, str], None] | None = None
-        """Is given what a run's bodies print, and the descriptor; None leaves it where they run."""
         self._machine = machine
         self._do = do
         self._handlers: dict[type, Callable[[Any, _Envelope, Lease, Reports], list[Action]]] = {
@@ -97,21 +94,14 @@ class Inbox:
             ProtocolError: it says what a greeted worker never does.
         """
         for message in envelope.messages:
-            if isinstance(message, (Hello, Goodbye, Output)):
-                self._take_unleased(message)
-                continue
+            if isinstance(message, Goodbye):
+                continue  # its exit follows
+            if isinstance(message, Hello):
+                raise ProtocolError("a second Hello")
             lease = self._machine.leased_to(worker, message.key)
             if lease is not None:
                 reports = self.reports.get(message.key.run, _NOBODY)
                 self._do(self._handlers[type(message)](message, envelope, lease, reports))
-
-    def _take_unleased(self, message: Hello | Goodbye | Output) -> None:
-        """What is of no attempt that goes on: a body's thread may print when the body has ended."""
-        if isinstance(message, Hello):
-            raise ProtocolError("a second Hello")
-        if isinstance(message, Output) and self.on_output is not None:
-            self.on_output(message.key.run, message.descriptor, message.text)
-        # After a Goodbye the exit follows.
 
     def _chunk(
         self, message: Chunk, envelope: _Envelope, lease: Lease, reports: Reports

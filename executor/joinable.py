@@ -61,7 +61,7 @@ class JoinablePool(Pool):
     ) -> None:
         self._sites: dict[int, _Site] = {}
         super().__init__(workers, **limits)
-        self._inbox.on_output = on_output
+        self._on_output = on_output
 
     @staticmethod
     def _checked_size(workers: int | None) -> int:

@@ -68,7 +68,7 @@ class Reception:
         peer.identity = received.identity
         self._greeted[received.identity] = peer
         peer.session.read(received.parts)
-        self._write(peer.worker, Welcome(self._inbox.on_output is not None))
+        self._write(peer.worker, Welcome())
         self._do(self._machine.greeted(peer.worker))
 
     def _take(self, peer: Peer, received: Received) -> None:

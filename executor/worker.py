@@ -15,12 +15,10 @@ import os
 import platform
 import signal
 import sys
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -31,7 +29,6 @@ from executor.host import Broken, Code, Invocation, Start
 from executor.hub import PICKLED, Codec, Hub
 from executor.interrupting import listen
 from executor.page import CURRENT, SINCE, Page
-from executor.printing import divert
 from executor.reporter import Reporter
 from protocol.delivery import Epoch
 from protocol.framing import Envelope, Session, worker_session
@@ -50,7 +47,6 @@ from protocol.messages import (
     Goodbye,
     Hello,
     Invoke,
-    Output,
     Produce,
     Release,
     StreamInput,
@@ -143,8 +139,6 @@ class Worker:
         self._invoked = 0
         self._numbers: dict[AttemptKey, int] = {}
         self._asyncio: AsyncioHost | None = None
-        self._thread = get_ident()
-        self._printed: deque[Output] = deque()  # by threads that bodies have started
         self._hub = Hub(codec, mark=self._mark, on_take=self._on_take, open_task=self._open_task)
         self._reporter = Reporter(self._session, self._ended)
         self._hub.attach(self._reporter)
@@ -232,29 +226,7 @@ class Worker:
             if self._asyncio is not None:
                 self._asyncio.wake()  # while it sent, the socket may have seen what came
 
-    def _print(self, descriptor: int, text: str) -> bool:
-        """Send what the body that is stepped has printed; from its other threads with the next flush."""
-        assert self._page is not None, "threads of the coordinator print for themselves"
-        number = self._page.cells[CURRENT]
-        key = next((key for key, each in list(self._numbers.items()) if each == number), None)
-        if key is None:
-            return False
-        # What cannot be encoded is shown as standard error shows it.
-        output = Output(key, descriptor, text.encode("utf-8", "backslashreplace").decode())
-        if get_ident() != self._thread:
-            self._printed.append(output)
-            return True
-        gate = self._hub.gate
-        was_open, gate.is_open = gate.is_open, False  # an interrupt would tear what is written here
-        self._session.add(output)
-        if text.endswith("\n"):
-            self._on_take(was_last=True)  # it may now compute for long
-        gate.is_open = was_open
-        return True
-
     def _flush(self) -> None:
-        while self._printed:
-            self._session.add(self._printed.popleft())
         self._reporter.write_held()
         if self._session.has_output:
             for parts in self._session.take():
@@ -273,9 +245,8 @@ class Worker:
 
     # -- messages ---------------------------------------------------------------------------------
 
-    def _welcome(self, message: Welcome, _: Envelope[FromCoordinator]) -> None:
-        if message.sends_output:
-            divert(self._print)
+    def _welcome(self, _: Welcome, __: Envelope[FromCoordinator]) -> None:
+        """Nothing to do: work follows by itself."""
 
     def _define(self, message: Define, envelope: Envelope[FromCoordinator]) -> None:
         self._codes[message.digest] = Code(message.digest, envelope.value(message.payload))

@@ -218,26 +218,8 @@ class CancelThrown(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     emitted: int
 
 
-class Output(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=11):
-    """Worker -> coordinator: the body printed to ``descriptor`` 1 or 2; only if that was asked for."""
-
-    key: AttemptKey
-    descriptor: int
-    text: str
-
-
 FromWorker: TypeAlias = (
-    Hello
-    | Chunk
-    | Read
-    | Wait
-    | CancelStream
-    | Completed
-    | Failed
-    | Cancelled
-    | Goodbye
-    | CancelThrown
-    | Output
+    Hello | Chunk | Read | Wait | CancelStream | Completed | Failed | Cancelled | Goodbye | CancelThrown
 )
 
 
@@ -245,12 +227,7 @@ FromWorker: TypeAlias = (
 
 
 class Welcome(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
-    """Coordinator -> worker: answers ``Hello``; work may follow.
-
-    ``sends_output``: what bodies print is to be sent.
-    """
-
-    sends_output: bool = False
+    """Coordinator -> worker: answers ``Hello``; work may follow."""
 
 
 class Define(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
