@@ -58,7 +58,7 @@ class GroupTemplate(Generic[P]):
         place = caller_place()
         where = f"group {self.name!r} at {place}"
         expansion = Expansion(self.name, where)
-        view = expansion.view
+        view = GroupView(expansion)
         try:
             self._signature.bind(view, *args, **kwargs)
         except TypeError as error:
@@ -72,7 +72,7 @@ class GroupTemplate(Generic[P]):
             raise
         finally:
             current_scope.reset(token)
-        return expansion.close(result, current_scope.get())
+        return expansion.close(view, result, current_scope.get())
 
     def __repr__(self) -> str:
         return f"<group {self.name} ({self.place})>"
@@ -121,15 +121,16 @@ class GroupView:
 class Expansion:
     """One call of a group: the nodes that were made in it, and what names they have there.
 
-    ``around`` is the expansion that this one is part of, if any. ``records`` includes the nodes of the
-    expansions in this one.
+    ``around`` is the expansion that this one is part of, if any. ``records`` are its nodes, with those
+    of the expansions in it, until they are handed on.
     """
+
+    __slots__ = ("_called", "_is_open", "_placeholders", "around", "name", "records")
 
     def __init__(self, name: str, called: str) -> None:
         self.name = name
         self.around: Expansion | None = None
         self.records: list[NodeRecord] = []
-        self.view = GroupView(self)
         self._called = called
         self._placeholders: list[Placeholder] = []
         self._is_open = True
@@ -156,14 +157,14 @@ class Expansion:
         if not self._is_open:
             raise AttributeError(f"{self._called} is complete, and has no node {name!r}")
 
-    def close(self, result: object, around: Scope | None) -> object:
+    def close(self, view: GroupView, result: object, around: Scope | None) -> object:
         """Replace the names by what they stand for, and hand the nodes on; returns the result.
 
         Raises:
             FlowDefinitionError: names stand for nothing; no node was handed on.
         """
         self._is_open = False
-        held = {name: value for name, value in vars(self.view).items() if name[0] != "_"}
+        held = {name: value for name, value in vars(view).items() if name[0] != "_"}
         self._name_nodes(held)
         names = Names(self, held, self._called)
         for record in self.records:
@@ -178,6 +179,8 @@ class Expansion:
                 # The function may have given a node to a flow by itself.
                 if record.owner is None:
                     around.adopt(record)
+            self.records = []
+        self._placeholders = []
         return result
 
     def _name_nodes(self, held: Mapping[str, object]) -> None:
