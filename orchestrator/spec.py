@@ -4,6 +4,9 @@ A :class:`FlowSpec` holds no Python object of the user's: names, ports, edges wi
 and code and constants as opaque serialized values. ``msgspec.msgpack`` encodes and decodes it, so it may
 run where it was made or be sent to a coordinator elsewhere.
 
+What there is one of for each node or edge is left out of garbage collection (``gc=False``): it can be in
+no reference cycle, and to look at hundreds of thousands of them takes a fifth of planning.
+
 Code and constants that only inline nodes use stay in the process that made the flow: their payload is
 None and the objects travel beside the spec, in :class:`Locals`.
 """
@@ -24,7 +27,7 @@ StatePlace: TypeAlias = Literal["checkpoint", "resident"]
 Payload: TypeAlias = bytes | tuple[bytes, ...]
 
 
-class EdgeInput(Struct, frozen=True, tag="edge"):
+class EdgeInput(Struct, frozen=True, gc=False, tag="edge"):
     """The port reads output ``output`` of node ``producer``, ``delay`` generations behind it.
 
     Run n of the consumer reads generation ``n - delay``; while that is negative, the default.
@@ -37,26 +40,26 @@ class EdgeInput(Struct, frozen=True, tag="edge"):
     window: int
 
 
-class ConstantInput(Struct, frozen=True, tag="constant"):
+class ConstantInput(Struct, frozen=True, gc=False, tag="constant"):
     """The port reads a constant, the same in every generation."""
 
     constant: int
 
 
-class ParameterInput(Struct, frozen=True, tag="parameter"):
+class ParameterInput(Struct, frozen=True, gc=False, tag="parameter"):
     """The port reads a value given when the flow is run."""
 
     parameter: str
 
 
-class Unconnected(Struct, frozen=True, tag="default"):
+class Unconnected(Struct, frozen=True, gc=False, tag="default"):
     """The port takes its parameter's default in every run."""
 
 
 InputSpec: TypeAlias = EdgeInput | ConstantInput | ParameterInput | Unconnected
 
 
-class PortSpec(Struct, frozen=True):
+class PortSpec(Struct, frozen=True, gc=False):
     name: str
     run_level: int
     input: InputSpec
@@ -72,7 +75,7 @@ class RetrySpec(Struct, frozen=True):
     loss_attempts: int = 3
 
 
-class NodeSpec(Struct, frozen=True):
+class NodeSpec(Struct, frozen=True, gc=False):
     """One node. Its place in ``FlowSpec.nodes`` is its number: the order of creation.
 
     ``kind``: ``mono`` returns once; ``stream`` yields chunks; ``map`` has no run of its own, it applies

@@ -20,7 +20,7 @@ from orchestrator.graph.planning import Plan
 from orchestrator.spec import Kind, Placement
 
 
-class InputDescription(Struct, frozen=True):
+class InputDescription(Struct, frozen=True, gc=False):
     """What feeds a port. ``source`` is a node's name, a constant's repr, or a parameter's name.
 
     ``kind``: ``edge``, ``constant``, ``parameter`` or ``default``. ``output`` and ``delay`` (in
@@ -35,7 +35,7 @@ class InputDescription(Struct, frozen=True):
     delay: int = 0
 
 
-class NodeDescription(Struct, frozen=True):
+class NodeDescription(Struct, frozen=True, gc=False):
     """A node; ``place`` is where it was written."""
 
     name: str
