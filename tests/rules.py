@@ -23,6 +23,9 @@ RULES = (
     *(f"I{number}" for number in range(1, 11)),
 )
 
+AWAITED = frozenset({"16.8"})
+"""What is not built yet: a node whose worker dies is run again, and its stream replayed."""
+
 _NUMBERS = r"\d+[a-e]?(?:(?:, | and |-|, and )\d+[a-e]?)*"
 _IN_DOCSTRING = re.compile(rf"\brules? ({_NUMBERS})|\b([AI]\d+)\b|\b(16\.\d+)\b", re.IGNORECASE)
 _IN_NAME = re.compile(
@@ -32,12 +35,17 @@ _IN_NAME = re.compile(
 
 def main() -> int:
     """Print each rule without a test; 1 if there is one."""
-    cited = citations()
-    missing = [rule for rule in RULES if rule not in cited]
+    missing = uncited()
     for rule in missing:
         print(rule)
     print(f"{len(RULES) - len(missing)} of {len(RULES)} rules are cited by a test", file=sys.stderr)
     return 1 if missing else 0
+
+
+def uncited() -> list[str]:
+    """The rules without a test, in order."""
+    cited = citations()
+    return [rule for rule in RULES if rule not in cited]
 
 
 def citations() -> dict[str, list[str]]:

@@ -261,7 +261,10 @@ class FlowMachine:
                 self._codes[spec.code],
                 inputs,
                 credit,
-                send_chunks=bool(node.streams_out or self.limits or self._watcher is not None),
+                # What a generator that is not to drain has yielded stays readable (rule 53).
+                send_chunks=bool(
+                    node.streams_out or self.limits or self._watcher is not None or not spec.drain
+                ),
                 final_is_read=bool(node.finals_out) or spec.keep,
                 pinned=spec.pinned,
                 checkpoint=spec.checkpointed,

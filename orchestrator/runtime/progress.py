@@ -44,10 +44,11 @@ class Progress:
         while pending:
             for edge in pending.pop().streams_in:
                 producer = edge.producer
-                if producer.run is not None and producer.index not in seen:
+                if producer.index not in seen:
                     seen.add(producer.index)
-                    pending.append(producer)
                     self.suspects.append(producer)
+                    if producer.run is not None:
+                        pending.append(producer)
 
     def take_suspects(self) -> list[Node]:
         suspects, self.suspects = self.suspects, []

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from executor.body import NO_VALUE, Stream, StreamCancelled
+from executor.body import NO_VALUE, Stream, StreamCancelled, UpstreamFailed
 from executor.code import BodyCode, Imported
-from executor.host import Code, Input, Invocation, Start
+from executor.host import Broken, Code, Input, Invocation, Start
 from executor.hub import BY_REFERENCE, PICKLED, Codec, Hub
 from protocol.messages import (
     UNLIMITED,
@@ -18,6 +18,7 @@ from protocol.messages import (
     AttemptKey,
     DefaultInput,
     Digest,
+    Failure,
     Fault,
     NodeId,
     RunId,
@@ -451,3 +452,28 @@ def test_closing_the_hub_closes_every_body() -> None:
     bench.invoke(body, credit=1)
     bench.hub.close()
     assert closed == ["closed"]
+
+
+def test_rule_49_a_read_finds_its_own_cancel_then_data_then_the_end_or_failure() -> None:
+    def reads(a: Stream[int], b: Stream[int], c: Stream[int]) -> list[object]:
+        seen: list[object] = [next(a)]
+        a.cancel()
+        seen.append(next(a, "closed"))  # although a chunk has come
+        seen += [*b, "ended"]  # data goes before the end that is known already
+        try:
+            for chunk in c:
+                seen.append(chunk)
+        except UpstreamFailed:
+            seen.append("failed")
+        return seen
+
+    bench = Bench()
+    bench.invoke(reads, STREAM, STREAM, STREAM)
+    bench.hub.deliver(KEY, 1, 0, values(1, 2))
+    bench.hub.end_stream(KEY, 1, 2)
+    bench.hub.deliver(KEY, 2, 0, values(3))
+    bench.hub.end_stream(KEY, 2, 1, Broken(Failure("c", "it has failed"), None))
+    bench.hub.deliver(KEY, 0, 0, values(1, 2))
+    bench.run()
+    completed = bench.reports.take()[-1]
+    assert completed[3] == values([1, "closed", 1, 2, "ended", 3, "failed"])

@@ -39,11 +39,11 @@ class Wire:
 def test_successive_chunks_of_attempts_that_take_turns_become_one_range_each() -> None:
     wire = Wire()
     for index in range(3):
-        wire.reporter.chunks(ONE, index, 1, 1, [b"a"])
-        wire.reporter.chunks(TWO, index, 1, 2, [b"b", b"c"])
+        wire.reporter.chunks(ONE, index, 1, 1, [b"a%d" % index])
+        wire.reporter.chunks(TWO, index, 1, 2, [b"b%d" % index, b"c%d" % index])
     assert wire.messages() == [
-        Chunk(ONE, 0, 3, 1, [b"a"] * 3),
-        Chunk(TWO, 0, 3, 2, [b"b", b"c"] * 3),
+        Chunk(ONE, 0, 3, 1, [b"a0", b"a1", b"a2"]),
+        Chunk(TWO, 0, 3, 2, [b"b0", b"c0", b"b1", b"c1", b"b2", b"c2"]),
     ]
     wire.reporter.chunks(ONE, 3, 1, 1, [b"d"])
     assert wire.messages() == [Chunk(ONE, 3, 1, 1, [b"d"])]

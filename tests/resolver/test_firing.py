@@ -133,3 +133,29 @@ def test_rule_52_a_node_whose_demanded_run_comes_to_lack_something_is_told_of() 
     firing.arrive(0)  # run 1 of node 0, which is to come, is demanded for run 1 of node 1 ...
     firing.end(1)
     assert firing.held_up == []  # ... which lacks nothing
+
+
+def test_rule_32_a_demand_for_a_busy_node_is_remembered() -> None:
+    """Its chunks have started the reader, whose next run wants it again before it has ended (B4)."""
+    links = [Link(0, 1, 0), Link(1, 1, 1)]  # a generator, and a reader that also feeds itself
+    firing = Firing(2, links)
+    firing.begin()
+    assert started(firing) == [0]
+    firing.arrive(0)  # its first chunk
+    assert started(firing) == [1]
+    finish(firing, links, 1)
+    assert firing.demanded(0) == 1
+    assert firing.wanted_again == [0]
+    assert started(firing) == []  # it is still busy with run 0
+    firing.end(0)
+    assert started(firing) == [0]
+
+
+def test_rule_34_nodes_fire_in_order_of_demand_and_at_once_in_order_of_creation() -> None:
+    links = [Link(2, 0, 0), Link(3, 1, 0)]
+    firing = Firing(4, links)
+    firing.begin()
+    assert started(firing) == [2, 3]
+    finish(firing, links, 3)
+    finish(firing, links, 2)
+    assert started(firing) == [1, 0]

@@ -502,3 +502,35 @@ def test_rule_52_a_producer_whose_reader_comes_to_rest_for_good_after_it_is_let_
         machine = simulate(f, seed=seed)
         assert f.listed.get_data() == ([0, 1, 2, 3],)
         assert machine.outcome == Done(("parks",))
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_rule_53_a_generator_that_is_not_to_drain_stays_after_chunk_0(window: int) -> None:
+    with Flow() as f:
+        f.source = node(window=window, drain=False)(numbers)(9)
+    machine = simulate(f)
+    assert machine.outcome == Done(("source",))
+    assert f.source.get_data() is None
+    assert f.source.get_data(1) == (0,)
+    assert machine.nodes[0].chunks == 1
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_rule_54_the_state_of_a_stream_is_dropped_when_it_was_read_and_is_final(window: int) -> None:
+    @node(window=window)
+    def source(after: Any = None) -> Any:
+        yield from range(3)
+
+    @node
+    def first_only(chunks: Stream[int]) -> int:
+        return next(chunks)
+
+    for seed in SEEDS:
+        with Flow() as f:
+            f.source = source(f.total)
+            f.total = listed(f.source)
+            f.leaves = first_only(f.source)
+        machine = simulate(f, seed=seed, stop={f.total: (20,)})
+        assert machine.outcome == LimitReached("total", (20,))
+        for edge in machine.nodes[0].streams_out:
+            assert len(edge.readings) <= 3  # of the 20 generations
