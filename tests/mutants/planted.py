@@ -209,10 +209,10 @@ MUTANTS = (
         "a late reader begins with the newest chunk",
         "B16, rule 48",
         "orchestrator/runtime/streams.py",
-        "        if reading.taken < reading.delivered or reading.delivered == reading.emitted:\n",
+        "        if reading.seen < reading.delivered or reading.delivered == reading.emitted:\n",
         "        if not reading.delivered and reading.emitted:\n"
-        "            reading.delivered = reading.taken = reading.emitted - 1\n"
-        "        if reading.taken < reading.delivered or reading.delivered == reading.emitted:\n",
+        "            reading.delivered = reading.seen = reading.emitted - 1\n"
+        "        if reading.seen < reading.delivered or reading.delivered == reading.emitted:\n",
     ),
     Mutant(
         "an unread generator stops after a chunk",
@@ -430,8 +430,8 @@ MUTANTS = (
         "reports about a run that is over count for the next",
         "I2",
         "orchestrator/runtime/machine.py",
-        "if self.outcome is not None or run is None or run.number != key.generation:",
-        "if self.outcome is not None or run is None:",
+        "        if self.outcome is not None or run is None or run.number != key.generation:",
+        "        if self.outcome is not None or run is None:",
     ),
     # -- writing flows -------------------------------------------------------------------------------
     Mutant(
