@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from executor.host import Invocation, WorkerLoss
@@ -76,6 +76,8 @@ class SendCancel:
 class ReportLost:
     key: AttemptKey
     loss: WorkerLoss
+    number: int = field(default=0, compare=False)
+    """What names the attempt in its worker's page."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,18 +157,22 @@ class PoisonTask(WorkerCrashed):
 
 
 class PoolBroken(WorkerError):  # noqa: N818 - its name is in the documentation
-    """No worker comes up: ``statuses`` tells how the last ones ended, oldest first."""
+    """No worker comes up.
 
-    def __init__(self, statuses: tuple[int | None, ...]) -> None:
-        super().__init__(statuses)
+    ``statuses`` tells how the last ones ended, oldest first, ``output`` what was printed last.
+    """
+
+    def __init__(self, statuses: tuple[int | None, ...], output: tuple[str, ...] = ()) -> None:
+        super().__init__(statuses, output)
         self.statuses = statuses
+        self.output = output
 
     def __str__(self) -> str:
         last = describe_status(self.statuses[-1]) if self.statuses else "ended"
         return (
-            f"the pool gave up: {len(self.statuses)} workers in a row ended before they were ready, and "
-            f"the last one {last}. What they printed is on standard error; try "
-            "'python -c \"import executor.zygote\"' with the same interpreter"
+            f"the pool gave up: {len(self.statuses)} workers ended before they were ready, one soon "
+            f"after the other, and the last one {last}."
+            f"{_findings(Evidence(output=self.output))}"
         )
 
 

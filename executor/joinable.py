@@ -100,7 +100,7 @@ class JoinablePool(Pool):
             self._dying.pop(worker, None)
         for page in gone.pages.values():
             os.close(page)
-        self._do(self._machine.zygote_ended(None, monotonic(), site))
+        self._do(self._machine.zygote_ended(None, monotonic(), site=site))
         self.workers = self._machine.size
 
     def worker_started(self, site: int, worker: int, pid: int) -> None:

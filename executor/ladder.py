@@ -41,6 +41,11 @@ Look: TypeAlias = Callable[[int], Stepping]
 """Gives what the page of a worker says now."""
 
 
+def see_nothing(_: int) -> Stepping:
+    """The look of a pool without workers."""
+    return NOTHING
+
+
 class Rung(enum.Enum):
     INTERRUPT = "interrupt"
     TERMINATE = "terminate"  # the worker, with all it holds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Final, TypedDict
 
 
 class LimitOptions(TypedDict, total=False):
@@ -61,3 +61,6 @@ def _check_seconds(name: str, seconds: object, *, allows_zero: bool = False) -> 
         raise TypeError(f"{name} must be a number of seconds, not {seconds!r}")
     if math.isnan(seconds) or seconds < 0 or (seconds == 0 and not allows_zero):
         raise ValueError(f"{name} must be a number of seconds above 0, not {seconds}")
+
+
+NO_LIMITS: Final = Limits()

@@ -16,7 +16,7 @@ def report_end(lease: Lease, end: WorkerLoss, *, charged: bool) -> ReportCancell
         return ReportCancelled(lease.key)
     overrun = lease.overrun
     if overrun is None:
-        return ReportLost(lease.key, replace(end, charged=charged))
+        return ReportLost(lease.key, replace(end, charged=charged), lease.number)
     loss = replace(
         end,
         status=None,
@@ -25,7 +25,7 @@ def report_end(lease: Lease, end: WorkerLoss, *, charged: bool) -> ReportCancell
         limit=overrun.limit,
         found=overrun.found,
     )
-    return ReportLost(lease.key, loss)
+    return ReportLost(lease.key, loss, lease.number)
 
 
 def error_of(loss: WorkerLoss, node: str, generation: int, attempt: int) -> WorkerError:

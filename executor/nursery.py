@@ -8,7 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import json
 
@@ -28,14 +28,17 @@ _THREAD_VARIABLES: Final = (
 )
 
 
+_Pipes: TypeAlias = tuple[int, int] | None
+
+
 class Nursery:
     """One zygote. Its end, whatever the reason, is the end of all its workers.
 
     ``channel`` is readable when there is something to :meth:`receive`.
     """
 
-    def __init__(self, setup: Setup, threads_per_worker: int) -> None:
-        """Start the zygote; does not wait for it.
+    def __init__(self, setup: Setup, threads_per_worker: int, pipes: _Pipes = None) -> None:
+        """Start the zygote; does not wait for it. It prints into ``pipes``, which stay the caller's.
 
         Raises:
             OSError: the system refused.
@@ -43,16 +46,16 @@ class Nursery:
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                self._process = _start(theirs.fileno(), threads_per_worker)
+                self._process = _start(theirs.fileno(), threads_per_worker, pipes)
             self.channel.sendall(json.encode(setup))
         except BaseException:
             self.channel.close()
             raise
 
-    def spawn(self, worker: int, token: bytes, page: int) -> None:
-        """Order a worker. If the zygote is gone, :meth:`receive` tells."""
+    def spawn(self, worker: int, token: bytes, *descriptors: int) -> None:
+        """Order a worker with its page and its pipes. If the zygote is gone, :meth:`receive` tells."""
         with suppress(BrokenPipeError, ConnectionResetError):
-            send(self.channel, Spawn(worker, token), [page])
+            send(self.channel, Spawn(worker, token), list(descriptors))
 
     def receive(self) -> tuple[ZygoteReport, list[int]] | None:
         """The next report and the pidfd that came with it; None when the zygote is gone.
@@ -75,7 +78,7 @@ class Nursery:
             return self._process.wait()
 
 
-def _start(descriptor: int, threads_per_worker: int) -> subprocess.Popen[bytes]:
+def _start(descriptor: int, threads_per_worker: int, pipes: _Pipes) -> subprocess.Popen[bytes]:
     if not sys.executable:
         raise OSError("workers need a Python interpreter, and sys.executable does not name one")
     environment = dict.fromkeys(_THREAD_VARIABLES, str(threads_per_worker)) | os.environ
@@ -84,6 +87,8 @@ def _start(descriptor: int, threads_per_worker: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-P", *optimize, program, str(descriptor)],
         stdin=subprocess.DEVNULL,
+        stdout=None if pipes is None else pipes[0],
+        stderr=None if pipes is None else pipes[1],
         pass_fds=[descriptor],
         env=environment,
         start_new_session=True,  # Ctrl-C reaches the pool's process alone

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct, msgpack
 
 PACKET_BYTES: Final = 128 * 1024
+DESCRIPTORS_PER_SPAWN: Final = 3
 
 
 class Setup(Struct, frozen=True):
@@ -44,7 +45,10 @@ class WarningFilter(Struct, frozen=True):
 
 
 class Spawn(Struct, frozen=True, array_like=True, tag=1):
-    """Pool -> zygote: fork a worker. A descriptor of its page comes along."""
+    """Pool -> zygote: fork a worker. A descriptor of its page comes along.
+
+    So may two of pipes for its standard output and error, which are else the zygote's.
+    """
 
     worker: int
     token: bytes
@@ -94,8 +98,8 @@ def send(channel: socket.socket, message: Spawn | ZygoteReport, descriptors: lis
     socket.send_fds(channel, [_encoder.encode(message)], descriptors)
 
 
-def receive_spawn(channel: socket.socket) -> tuple[Spawn, int] | None:
-    """The next order and its page, or None when the pool is gone.
+def receive_spawn(channel: socket.socket) -> tuple[Spawn, list[int]] | None:
+    """The next order and its descriptors, or None when the pool is gone.
 
     Raises:
         ConnectionError: the pool is gone, or says what makes no sense.
@@ -104,7 +108,8 @@ def receive_spawn(channel: socket.socket) -> tuple[Spawn, int] | None:
     if not packet:
         return None
     spawn = _decoded(_spawn, packet, descriptors)
-    return spawn, _one(descriptors)
+    _one(descriptors)
+    return spawn, descriptors
 
 
 def receive_report(channel: socket.socket) -> tuple[ZygoteReport, list[int]] | None:
@@ -142,7 +147,9 @@ def _receive(channel: socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
     # Not socket.recv_fds: it takes flags and does not pass them on.
     descriptors = array("i")
     packet, ancillary, _, _ = channel.recvmsg(
-        PACKET_BYTES, socket.CMSG_LEN(descriptors.itemsize), flags | socket.MSG_CMSG_CLOEXEC
+        PACKET_BYTES,
+        socket.CMSG_LEN(DESCRIPTORS_PER_SPAWN * descriptors.itemsize),
+        flags | socket.MSG_CMSG_CLOEXEC,
     )
     for _, _, rights in ancillary:
         descriptors.frombytes(rights)

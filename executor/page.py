@@ -21,6 +21,9 @@ SINCE: Final = 2
 """The time from which on the attempt being stepped has computed, breaks left out. Written by the worker,
 before ``CURRENT``, on the clock of ``time.monotonic``, which all processes of a host share."""
 
+PRINTED: Final = 3
+"""The cell that changes when the worker has stepped a body that printed. Written by the worker."""
+
 TRACES_BYTES: Final = 64 * 1024
 
 
@@ -56,5 +59,4 @@ def create_page() -> int:
     """A descriptor of a fresh page; not inherited by programs that are started."""
     descriptor = os.memfd_create("orchestrator-worker", os.MFD_CLOEXEC)
     os.ftruncate(descriptor, mmap.PAGESIZE + TRACES_BYTES)
-    os.lseek(descriptor, mmap.PAGESIZE, os.SEEK_SET)
     return descriptor

@@ -7,7 +7,8 @@ from hmac import compare_digest
 
 from executor.host import Broken, Code, Evidence, Input, Invocation
 from executor.ladder import Stepping
-from executor.page import CURRENT, SINCE, TARGET, Page
+from executor.output import LastOutput
+from executor.page import CURRENT, PRINTED, SINCE, TARGET, Page
 from protocol.delivery import Epoch
 from protocol.framing import Parts, Session, coordinator_session, first_message
 from protocol.messages import (
@@ -112,7 +113,9 @@ class Peer(Writer):
         self.token = secrets.token_bytes(32)
         self.identity: bytes | None = None
         """ZeroMQ's name of its connection, once it has said Hello."""
+        self.last_output = LastOutput()
         self._page = Page(page)
+        self._printed = 0
 
     def proves(self, hello: Hello, pid: int) -> bool:
         """Whether a Hello, which the kernel says came from ``pid``, is this worker's first."""
@@ -141,9 +144,14 @@ class Peer(Writer):
         """Name the attempt that the next interrupt is for."""
         self._page.cells[TARGET] = number
 
-    def evidence(self) -> Evidence:
-        """What the worker has left that was not asked for before."""
-        return Evidence(trace=self._page.trace())
+    def has_printed(self) -> bool:
+        """Whether a body that printed has taken a step since this was asked last."""
+        before, self._printed = self._printed, self._page.cells[PRINTED]
+        return before != self._printed
+
+    def evidence(self, number: int) -> Evidence:
+        """What an attempt has printed, and the stacks that were not asked for before."""
+        return Evidence(output=self.last_output.lines_of(number), trace=self._page.trace())
 
     def close(self) -> None:
         self._page.close()

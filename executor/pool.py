@@ -20,8 +20,6 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self, Unpack, assert_never
 
-import zmq
-
 from executor.actions import (
     Action,
     Assign,
@@ -42,11 +40,12 @@ from executor.inbox import Inbox
 from executor.ladder import NOTHING, Stepping
 from executor.limits import LimitOptions, Limits
 from executor.orders import Exited, NotStarted, Started, ZygoteReport
+from executor.output import Print, pass_on
 from executor.ownership import Ownership
 from executor.peer import Peer
 from executor.pool_machine import PoolMachine
 from executor.reception import Reception
-from executor.resources import Resources, Source, pollable
+from executor.resources import ZYGOTE, Resources, Source
 from executor.retry import RetryPolicy
 from executor.sizing import checked_size, usable_cores
 from executor.vitals import vitals_of
@@ -86,6 +85,8 @@ class Pool:
 
     Args:
         workers: how many processes.
+        show: is given what workers print, piece by piece (:class:`~executor.output.Printed`); by
+            default it is printed here, to what standard output and error are then.
         grace_s: a body that was cancelled and runs is interrupted at once. If it has not ended so much
             later its worker is sent SIGTERM, and SIGKILL after as much again.
         timeout_s: how long a body may compute, where its node does not say; waiting for streams does
@@ -107,6 +108,7 @@ class Pool:
         workers: int | None = None,
         *,
         retry: RetryPolicy | None = None,
+        show: Print = pass_on,
         **limits: Unpack[LimitOptions],
     ) -> None:
         self.workers = self._checked_size(workers)
@@ -115,11 +117,11 @@ class Pool:
         self._machine = PoolMachine(self.workers, Limits(**limits), look=self._look)
         self._inbox = Inbox(self._machine, self._do)
         # Given back also if the pool is merely forgotten, and at the interpreter's exit.
-        self._resources = Resources(self.workers, max(1, usable_cores() // max(1, self.workers)))
-        self._release = weakref.finalize(self, self._resources.release)
-        self._listener = self._resources.listener
-        self._peers = self._resources.peers
-        self._reception = Reception(self._resources, self._machine, self._inbox, self._do, self._write)
+        threads = max(1, usable_cores() // max(1, self.workers))
+        held = self._resources = Resources(self.workers, threads, show)
+        self._release = weakref.finalize(self, held.release)
+        self._listener, self._peers = held.listener, held.peers
+        self._reception = Reception(held, self._machine, self._inbox, self._do, self._write, show)
         self._dying: dict[int, float] = {}  # worker -> until when its exit status may come
         self._held: dict[AttemptKey, list[Callable[[], None]]] = {}  # verbs about attempts in line
         self._doomed: list[Action] = []  # reports of losses that no verb may make
@@ -310,6 +312,8 @@ class Pool:
             self._hear_zygote(now)
         elif source in self._resources.pidfds:
             self._note_death(source, now)
+        elif source in self._resources.outputs:
+            self._reception.show(self._resources.outputs.read(source))
 
     def next_deadline(self) -> float:
         """When ``on_deadline`` is to be called, on the clock of ``time.monotonic``; maybe never."""
@@ -350,13 +354,9 @@ class Pool:
 
     def _pump(self) -> None:
         """Wait for the next thing to happen, and deal with it."""
-        poller = zmq.Poller()
-        sources = {pollable(source): source for source in self.sockets()}
-        for each in sources:
-            poller.register(each, zmq.POLLIN)
         timeout_s = max(0.0, min(self.next_deadline() - monotonic(), STATUS_S))
-        for each, _ in poller.poll(int(timeout_s * 1000) + 1):
-            self.on_readable(sources[each], monotonic())
+        for source in self._resources.wait(timeout_s):
+            self.on_readable(source, monotonic())
         self.on_deadline(monotonic())
         self.flush()
 
@@ -400,18 +400,22 @@ class Pool:
         self._dying.pop(worker, None)
         if worker in self._peers:
             self._reception.listen()  # what it said before counts
-            peer = self._peers[worker]
-            current, evidence = peer.current, replace(peer.evidence(), peak_bytes=peak_bytes)
+            self._reception.read_output(worker)
+            current = (peer := self._peers[worker]).current
+            evidence = replace(peer.evidence(current), peak_bytes=peak_bytes)
             self._bury(worker)
             self._do(self._machine.exited(worker, status, current, now, evidence))
 
     def _zygote_ended(self, now: float) -> None:
         self._reception.listen()
+        for worker in [ZYGOTE, *self._peers]:
+            self._reception.read_output(worker)
         for worker in list(self._peers):
             self._bury(worker)
         self._dying.clear()
         status = self._resources.end_nursery()
-        actions = self._machine.zygote_ended(status, now)
+        output = self._reception.zygote_output.lines_of(0)
+        actions = self._machine.zygote_ended(status, now, output)
         while any(isinstance(action, SpawnWorker) for action in actions):
             try:
                 self._resources.start_nursery()
@@ -443,19 +447,19 @@ class Pool:
                     self._write(worker, Drain())
                 case DismissSite(site, failed):
                     self._dismiss(site, failed=failed)
-                case ReportLost(key, loss):
-                    self._report_lost(key, loss)
+                case ReportLost(key, loss, number):
+                    self._report_lost(key, loss, number)
                 case ReportCancelled(key):
                     self._held.pop(key, None)
                     self._inbox.reports_of(key.run).cancelled(key)
                 case _:
                     assert_never(action)
 
-    def _report_lost(self, key: AttemptKey, loss: WorkerLoss) -> None:
+    def _report_lost(self, key: AttemptKey, loss: WorkerLoss, number: int) -> None:
         self._held.pop(key, None)
         peer = self._peers.get(loss.worker)
         if peer is not None:  # the worker lives on
-            loss = replace(loss, evidence=peer.evidence())
+            loss = replace(loss, evidence=peer.evidence(number))
         self._inbox.reports_of(key.run).lost(key, loss)
 
     def _assign(self, worker: int, invocation: Invocation) -> None:

@@ -36,9 +36,9 @@ from executor.actions import (
 )
 from executor.errors import PoolBroken
 from executor.host import NO_EVIDENCE, Evidence, Invocation, LossReason, WorkerLoss
-from executor.ladder import NOTHING, Ladder, Look, Rung, Stepping
+from executor.ladder import Ladder, Look, Rung, see_nothing
 from executor.lease import Lease
-from executor.limits import Limits
+from executor.limits import NO_LIMITS, Limits
 from executor.line import Line
 from executor.losses import report_end
 from executor.placement import Durations, Load, choose
@@ -56,20 +56,13 @@ _S = WorkerState
 _E = WorkerEvent
 
 
-_NO_LIMITS: Final = Limits()
-
-
-def _sees_nothing(_: int) -> Stepping:
-    return NOTHING
-
-
 class PoolMachine:
     """The state of one pool: ``size`` workers of its own, and those that join.
 
     Nothing here blocks, and no clock is read. ``look`` gives what a worker's page says.
     """
 
-    def __init__(self, size: int, limits: Limits = _NO_LIMITS, *, look: Look = _sees_nothing) -> None:
+    def __init__(self, size: int, limits: Limits = NO_LIMITS, *, look: Look = see_nothing) -> None:
         self.limits = limits
         self.failure: PoolBroken | None = None
         self.stopping = False
@@ -203,10 +196,12 @@ class PoolMachine:
         )
         actions = self._end_leases(known, end, 0 if by_us else current)
         if not known.was_ready:
-            self._sites.start_failed(known.site, status)
+            self._sites.start_failed(known.site, status, evidence.output, now)
         return [*actions, *self._replace(now)]
 
-    def zygote_ended(self, status: int | None, now: float, site: int = LOCAL) -> list[Action]:
+    def zygote_ended(
+        self, status: int | None, now: float, output: tuple[str, ...] = (), site: int = LOCAL
+    ) -> list[Action]:
         """A site's workers have ended with the process they were forked from; none is to blame (F33).
 
         An agent's site is gone then.
@@ -221,7 +216,7 @@ class PoolMachine:
         if site != LOCAL:
             self._sites.leave(site)
         elif not started:
-            self._sites.start_failed(LOCAL, status)
+            self._sites.start_failed(LOCAL, status, output, now)
         return [*actions, *self._replace(now)]
 
     def stop(self, now: float) -> list[Action]:
@@ -321,6 +316,12 @@ class PoolMachine:
             return lease
         self.dropped += 1
         return None
+
+    def key_of(self, worker: int, number: int) -> AttemptKey | None:
+        """Which attempt has this number in its worker's page."""
+        known = self._workers.get(worker)
+        lease = None if known is None else known.lease_numbered(number)
+        return None if lease is None else lease.key
 
     def is_in_line(self, key: AttemptKey) -> bool:
         return key in self._line
@@ -491,7 +492,8 @@ class PoolMachine:
         if not self._sites.is_broken:
             return [*self.start(now), *self._dismiss()]
         if self.failure is None:
-            self.failure = PoolBroken(tuple(self._sites.failed_starts))
+            starts = self._sites.local_starts
+            self.failure = PoolBroken(tuple(starts.statuses), starts.output)
         lost: list[Action] = [ReportLost(key, self._never_started()) for key in self._line]
         self._line.clear()
         return lost
@@ -505,5 +507,6 @@ class PoolMachine:
         return [worker for worker in self._workers.values() if worker.site == site]
 
     def _never_started(self) -> WorkerLoss:
-        last = self._sites.failed_starts[-1] if self._sites.failed_starts else None
+        statuses = self._sites.local_starts.statuses
+        last = statuses[-1] if statuses else None
         return WorkerLoss(self._spawned, 0, last, charged=False)

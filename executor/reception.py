@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from executor.actions import Action
 from executor.inbox import Inbox
+from executor.output import LastOutput, Piece, Print, Printed
 from executor.peer import Peer, read_hello
 from executor.pool_machine import PoolMachine
-from executor.resources import Resources
+from executor.resources import ZYGOTE, Resources
 from protocol.errors import ProtocolError
 from protocol.messages import FromCoordinator, Welcome
 from protocol.transport import Received
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Reception:
-    """Greets workers and hands what they say to the inbox.
+    """Greets workers and hands what they say to the inbox, and what they print to ``show``.
 
     ``do`` carries out what follows; ``write`` gives a worker a message.
     """
@@ -31,9 +32,13 @@ class Reception:
         inbox: Inbox,
         do: Callable[[Sequence[Action]], None],
         write: Callable[[int, FromCoordinator], None],
+        show: Print,
     ) -> None:
         self.strangers = 0
+        self.zygote_output = LastOutput()
         self._listener = resources.listener
+        self._outputs = resources.outputs
+        self._show = show
         self._peers = resources.peers
         self._machine = machine
         self._inbox = inbox
@@ -51,6 +56,23 @@ class Reception:
                 self._greet(received)
             else:
                 self._take(peer, received)
+
+    def read_output(self, worker: int) -> None:
+        """Show what a worker has printed until now."""
+        self.show(self._outputs.read_all(worker))
+
+    def show(self, pieces: Iterable[Piece]) -> None:
+        """Pass output on, with the key of the attempt it is of."""
+        for piece in pieces:
+            peer = self._peers.get(piece.worker)
+            key = None
+            if peer is not None:
+                number = piece.number or peer.current
+                peer.last_output.add(number, piece.data)
+                key = self._machine.key_of(piece.worker, number)
+            elif piece.worker == ZYGOTE:
+                self.zygote_output.add(0, piece.data)
+            self._show(Printed(piece.worker, key, piece.is_error, piece.data))
 
     def forget(self, peer: Peer) -> None:
         """The worker has ended."""
@@ -74,6 +96,8 @@ class Reception:
     def _take(self, peer: Peer, received: Received) -> None:
         try:
             envelope = peer.session.read(received.parts)
+            if peer.has_printed():
+                self.read_output(peer.worker)  # it comes before what the body said after it (16.4)
             if envelope is not None:
                 self._inbox.take(peer.worker, envelope)
         except ProtocolError as error:

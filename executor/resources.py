@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
+import secrets
 import select
 import signal
 from contextlib import suppress
@@ -14,8 +15,10 @@ from typing import Any, Final, TypeAlias
 import zmq
 
 from executor.actions import DumpStacks, Interrupt, KillWorker, TerminateWorker
+from executor.marks import SECRET_BYTES
 from executor.nursery import Nursery
 from executor.orders import current_setup
+from executor.output import Outputs, Print, Printed
 from executor.page import create_page
 from executor.peer import Peer
 from protocol.transport import Listener, SessionDirectory
@@ -34,15 +37,18 @@ _SIGNALS: Final[dict[type, signal.Signals]] = {
     TerminateWorker: signal.SIGTERM,
     KillWorker: signal.SIGKILL,
 }
-_DESCRIPTORS_PER_WORKER: Final = 3  # its connection, its pidfd, its page
+ZYGOTE: Final = 0  # stands for a worker where output is concerned
+_DESCRIPTORS_PER_WORKER: Final = 5  # its connection, its pidfd, its page, what it prints
 _DESCRIPTORS_SPARE: Final = 64
 
 
 class Resources:
     """Processes, sockets, descriptors and files. Knows no pool, so it can outlive one to clean up."""
 
-    def __init__(self, workers: int, threads_per_worker: int) -> None:
+    def __init__(self, workers: int, threads_per_worker: int, show: Print) -> None:
         """Make all that ``workers`` need but the workers themselves; waits for nothing.
+
+        ``show`` is given what nobody has read when all is given back.
 
         Raises:
             OSError: the system refused, or would not let this process have descriptors enough.
@@ -52,7 +58,9 @@ class Resources:
         self._threads_per_worker = threads_per_worker
         self.peers: dict[int, Peer] = {}  # by worker
         self.pidfds: dict[int, int] = {}  # pidfd -> worker; each until its process has ended
+        self.outputs = Outputs()
         self.nursery: Nursery | None = None
+        self._show = show
         self._directory = SessionDirectory.create()
         try:
             self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -63,6 +71,7 @@ class Resources:
                 self._context.destroy()
                 raise
         except BaseException:
+            self.outputs.close()
             self._directory.remove()
             raise
 
@@ -72,19 +81,34 @@ class Resources:
 
     def sources(self) -> list[Source]:
         channel = [] if self.nursery is None else [self.nursery.channel]
-        return [self.listener.socket, *channel, *self.pidfds]
+        return [self.listener.socket, *channel, *self.pidfds, *self.outputs]
+
+    def wait(self, timeout_s: float) -> list[Source]:
+        """Which of the sources are readable, as soon as one is or the time is up."""
+        poller = zmq.Poller()
+        sources = {pollable(source): source for source in self.sources()}
+        for each in sources:
+            poller.register(each, zmq.POLLIN)
+        return [sources[each] for each, _ in poller.poll(int(timeout_s * 1000) + 1)]
 
     def hears_zygote_on(self, source: Source) -> bool:
         return self.nursery is not None and source is self.nursery.channel
 
     def spawn(self, worker: int) -> None:
-        page = create_page()
+        """Order a worker.
+
+        Raises:
+            OSError: the system refused.
+        """
+        assert self.nursery is not None, "a pool whose zygote is gone spawns nothing"
+        descriptors = [create_page()]
         try:
-            peer = self.peers[worker] = Peer(worker, page)
-            assert self.nursery is not None, "a pool whose zygote is gone spawns nothing"
-            self.nursery.spawn(worker, peer.token, page)
+            peer = self.peers[worker] = Peer(worker, descriptors[0])
+            descriptors += self.outputs.open(worker, peer.token[:SECRET_BYTES])
+            self.nursery.spawn(worker, peer.token, *descriptors)
         finally:
-            os.close(page)
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def send_signal(self, action: Signal) -> None:
         """Do so, unless the worker has no process yet or no more."""
@@ -129,7 +153,12 @@ class Resources:
             OSError: the system refused.
         """
         setup = current_setup(self._directory.endpoint, str(self._directory.path))
-        self.nursery = Nursery(setup, self._threads_per_worker)
+        pipes = self.outputs.open(ZYGOTE, secrets.token_bytes(SECRET_BYTES))
+        try:
+            self.nursery = Nursery(setup, self._threads_per_worker, pipes)
+        finally:
+            for pipe in pipes:
+                os.close(pipe)
 
     def end_nursery(self) -> int | None:
         """End the zygote, and with it every worker; its exit status."""
@@ -141,6 +170,9 @@ class Resources:
         if os.getpid() != self._pid:
             return
         self.end_nursery()
+        for piece in self.outputs.read_all():
+            self._show(Printed(piece.worker, None, piece.is_error, piece.data))
+        self.outputs.close()
         for worker in list(self.peers):
             self.bury(worker)
         for pidfd in self.pidfds:

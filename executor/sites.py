@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-FAILED_STARTS_LIMIT: Final = 3
+from executor.starting import Starts
+
 LOCAL: Final = 0
 """The site of the workers that the pool starts itself."""
 
@@ -16,8 +17,8 @@ class Sites:
         self.sizes: dict[int, int] = {LOCAL: local}
         self.leaving: dict[int, bool] = {}
         """Sites that get no more workers but still have some; True: because none came up."""
-        self.failed_starts: list[int | None] = []  # in a row, how they ended; of the local site
-        self._failed_elsewhere: dict[int, int] = {}
+        self.local_starts = Starts()
+        self._starts_elsewhere: dict[int, Starts] = {}
         self._joined = LOCAL
 
     @property
@@ -28,7 +29,7 @@ class Sites:
     @property
     def is_broken(self) -> bool:
         """Whether the pool's own workers do not come up."""
-        return len(self.failed_starts) >= FAILED_STARTS_LIMIT
+        return self.local_starts.are_hopeless
 
     def join(self, size: int) -> int:
         self._joined += 1
@@ -38,21 +39,20 @@ class Sites:
     def leave(self, site: int, *, failed: bool = False) -> None:
         if self.sizes.pop(site, None) is not None:
             self.leaving[site] = failed
-            self._failed_elsewhere.pop(site, None)
+            self._starts_elsewhere.pop(site, None)
 
     def start_succeeded(self, site: int) -> None:
         if site == LOCAL:
-            self.failed_starts.clear()
-        else:
-            self._failed_elsewhere.pop(site, None)
+            self.local_starts.succeeded()
+        elif site in self._starts_elsewhere:
+            self._starts_elsewhere[site].succeeded()
 
-    def start_failed(self, site: int, status: int | None) -> None:
-        """Three in a row end the site."""
+    def start_failed(self, site: int, status: int | None, output: tuple[str, ...], now: float) -> None:
+        """If the starts there are hopeless now, that is the end of the site."""
         if site == LOCAL:
-            self.failed_starts.append(status)
-            return
-        if site not in self.sizes:  # it leaves
-            return
-        failed = self._failed_elsewhere[site] = self._failed_elsewhere.get(site, 0) + 1
-        if failed >= FAILED_STARTS_LIMIT:
-            self.leave(site, failed=True)
+            self.local_starts.failed(status, output, now)
+        elif site in self.sizes:  # otherwise it leaves
+            starts = self._starts_elsewhere.setdefault(site, Starts())
+            starts.failed(status, output, now)
+            if starts.are_hopeless:
+                self.leave(site, failed=True)

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import mmap
 import os
 import platform
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from executor.body_task import BodyTask, Resume
 from executor.host import Broken, Code, Invocation, Start
 from executor.hub import PICKLED, Codec, Hub
 from executor.interrupting import listen
+from executor.marked_output import Printing
+from executor.marks import SECRET_BYTES
 from executor.page import CURRENT, SINCE, Page
 from executor.reporter import Reporter
 from protocol.delivery import Epoch
@@ -73,24 +76,29 @@ _OOM_SCORE: Final = 500  # the kernel's choice when memory runs out: a worker be
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """What a new worker is to be. ``page`` is a descriptor; ``token`` proves who started it."""
+    """What a new worker is to be; ``token`` proves who started it.
+
+    ``page`` is a descriptor, and so are the ``pipes`` for its standard output and error, if any.
+    """
 
     worker: int
     token: bytes
     page: int
+    pipes: Sequence[int]
 
 
 def run(birth: Birth, endpoint: str) -> NoReturn:
     """Be the worker, from just after the fork to the end of the process."""
     _prepare_process()
     page = Page(birth.page)
+    printing = Printing(birth.token[:SECRET_BYTES], page, birth.pipes) if birth.pipes else None
     _trace_faults(birth.page)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     connection = Connection(context, endpoint)
     hello = Hello(PROTOCOL_VERSION, platform.python_version(), birth.worker, os.getpid(), birth.token)
     session = worker_session(Epoch(birth.worker))
     session.add(hello)
-    Worker(connection, session, page=page).run()
+    Worker(connection, session, page=page, printing=printing).run()
     connection.close(_LINGER_S)
     context.term()
     # Not sys.exit: that would wait for threads which a body may have left running.
@@ -112,6 +120,7 @@ def _prepare_process() -> None:
 
 def _trace_faults(page: int) -> None:
     """Write our stacks behind the page, at a fault and whenever SIGUSR2 asks for them (FAULTS F6)."""
+    os.lseek(page, mmap.PAGESIZE, os.SEEK_SET)
     faulthandler.enable(page)
     faulthandler.register(signal.SIGUSR2, page)
 
@@ -125,12 +134,14 @@ class Worker:
         session: Session[FromWorker, FromCoordinator],
         *,
         page: Page | None = None,
+        printing: Printing | None = None,
         codes: dict[Digest, Code] | None = None,
         codec: Codec = PICKLED,
     ) -> None:
-        """``page`` is that of a process; ``codes`` is what this one need not be told of."""
+        """``page`` and ``printing`` are those of a process; ``codes`` is what need not be sent."""
         self._connection = connection
         self._page = page
+        self._printing = printing
         self._session = session
         self._draining = False
         self._flushed = 0.0
@@ -214,6 +225,8 @@ class Worker:
         page = self._page
         if page is None:
             return
+        if key is None and self._printing is not None and self._printing.has_printed:
+            self._printing.settle()
         if key is not None:
             page.times[SINCE] = perf_counter() - self._hub.seconds_of(key)
         # A task that a body spawned may outlive the attempt for a moment.

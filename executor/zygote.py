@@ -108,20 +108,20 @@ class Zygote:
             return None
         if order is None:
             return None
-        spawn, page = order
-        return worker.Birth(spawn.worker, spawn.token, page)
+        spawn, (page, *pipes) = order
+        return worker.Birth(spawn.worker, spawn.token, page, pipes)
 
     def _fork(self, birth: worker.Birth) -> worker.Birth | None:
         try:
             pid = os.fork()
         except OSError as error:
-            os.close(birth.page)
+            _close_all(birth)
             self._report(NotStarted(birth.worker, str(error)))
             return None
         if pid == 0:
             self._become_worker()
             return birth
-        os.close(birth.page)
+        _close_all(birth)
         pidfd = os.pidfd_open(pid)  # a child that we have not reaped: the pid is still its own
         self._children[pidfd] = _Child(birth.worker, pid)
         self._poll.register(pidfd, select.POLLIN)
@@ -172,6 +172,11 @@ class Zygote:
                 os.waitpid(pid, 0)
         if self._directory:  # an agent has none
             shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _close_all(birth: worker.Birth) -> None:
+    for descriptor in (birth.page, *birth.pipes):
+        os.close(descriptor)
 
 
 def _kill_group(leader: int) -> None:

@@ -43,6 +43,8 @@ PURE = (
     "executor.ladder",
     "executor.limits",
     "executor.losses",
+    "executor.marks",
+    "executor.starting",
     "executor.watching",
     "executor.lease",
     "executor.placement",

@@ -90,8 +90,9 @@ def test_a_crash_without_a_pid_says_that_no_worker_came_up() -> None:
 
 
 def test_a_broken_pool_says_how_often_and_how_workers_ended() -> None:
-    text = str(PoolBroken((1, 1, -11)))
-    assert "3 workers in a row" in text
+    text = str(PoolBroken((1, 1, -11), ("ModuleNotFoundError: No module named 'zmq'",)))
+    assert "3 workers ended before they were ready" in text
+    assert "It printed last:\n  | ModuleNotFoundError: No module named 'zmq'" in text
     assert "SIGSEGV" in text
 
 

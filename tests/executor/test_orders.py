@@ -10,6 +10,7 @@ import warnings
 import pytest
 
 from executor.orders import (
+    DESCRIPTORS_PER_SPAWN,
     Exited,
     NotStarted,
     Spawn,
@@ -50,11 +51,12 @@ def test_orders_and_reports_arrive_whole_with_their_descriptors() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         page = create_page()
-        send(ours, Spawn(7, b"token"), [page])
+        send(ours, Spawn(7, b"token"), [page, page, page])
         received = receive_spawn(theirs)
         assert received is not None
         assert received[0] == Spawn(7, b"token")
-        assert not os.get_inheritable(received[1])
+        assert len(received[1]) == DESCRIPTORS_PER_SPAWN
+        assert not any(map(os.get_inheritable, received[1]))
         reports: list[ZygoteReport] = [NotStarted(7, "no memory"), Exited(7, 42, -9, 1000)]
         send(theirs, Started(7, 42), [page])
         for report in reports:
@@ -65,7 +67,7 @@ def test_orders_and_reports_arrive_whole_with_their_descriptors() -> None:
         assert [receive_report(ours) for _ in reports] == [(report, []) for report in reports]
         with pytest.raises(BlockingIOError):
             receive_report(ours)
-        for descriptor in (page, received[1], *started[1]):
+        for descriptor in (page, *received[1], *started[1]):
             os.close(descriptor)
         theirs.close()
         assert receive_report(ours) is None

@@ -31,7 +31,8 @@ from executor.host import Code, Invocation, LossReason, WorkerLoss
 from executor.ladder import NOTHING, Stepping
 from executor.limits import LimitOptions, Limits
 from executor.pool_machine import START_S, PoolMachine
-from executor.sites import FAILED_STARTS_LIMIT, LOCAL
+from executor.sites import LOCAL
+from executor.starting import IN_A_ROW, IN_A_WHILE, WHILE_S
 from executor.watching import Vitals
 from executor.worker_states import TRANSITIONS, WorkerEvent, WorkerState
 from protocol.messages import UNLIMITED, AttemptKey, Digest, NodeId, RunId
@@ -141,11 +142,11 @@ def test_three_failed_starts_in_a_row_break_the_pool_and_nothing_waits_on_f9_p7(
     machine = PoolMachine(2)
     machine.start(0.0)
     assert machine.invoke(invocation(1)) == []
-    for worker in range(1, FAILED_STARTS_LIMIT):
+    for worker in range(1, IN_A_ROW):
         machine.exited(worker, worker, 0, 0.0)
         machine.check()
         assert machine.is_in_line(key(1))
-    actions = machine.exited(FAILED_STARTS_LIMIT, FAILED_STARTS_LIMIT, 0, 0.0)
+    actions = machine.exited(IN_A_ROW, IN_A_ROW, 0, 0.0)
     machine.check()
     assert machine.failure is not None
     assert machine.failure.statuses == (1, 2, 3)
@@ -153,14 +154,20 @@ def test_three_failed_starts_in_a_row_break_the_pool_and_nothing_waits_on_f9_p7(
     assert machine.invoke(invocation(2)) == [ReportLost(key(2), WorkerLoss(4, 0, 3, charged=False))]
 
 
-def test_a_worker_that_comes_up_ends_the_row_of_failed_starts() -> None:
+@pytest.mark.parametrize(("pause_s", "is_broken"), [(0.1, True), (WHILE_S, False)])
+def test_a_worker_that_comes_up_ends_the_row_but_many_failures_in_a_short_time_break_the_pool_f9(
+    pause_s: float, is_broken: bool
+) -> None:
     machine = PoolMachine(1)
     machine.start(0.0)
-    for worker in range(1, 3 * FAILED_STARTS_LIMIT, 2):
-        machine.exited(worker, 1, 0, 0.0)
-        machine.greeted(worker + 1)
-        machine.exited(worker + 1, 1, 0, 0.0)
-    assert machine.failure is None
+    for failure in range(IN_A_WHILE):
+        assert machine.failure is None
+        now = failure * pause_s
+        machine.exited(2 * failure + 1, 1, 0, now)
+        if machine.failure is None:
+            machine.greeted(2 * failure + 2)
+            machine.exited(2 * failure + 2, 1, 0, now)
+    assert (machine.failure is not None) is is_broken
 
 
 def test_a_worker_that_never_says_hello_is_killed_and_counts_as_a_failed_start_p7() -> None:
@@ -188,7 +195,7 @@ def test_the_end_of_the_zygote_is_the_end_of_all_workers_and_charged_to_none_f33
 def test_a_zygote_that_does_not_come_up_counts_once_however_many_workers_it_was_to_have() -> None:
     machine = PoolMachine(8)
     machine.start(0.0)
-    for _ in range(FAILED_STARTS_LIMIT - 1):
+    for _ in range(IN_A_ROW - 1):
         assert len(machine.zygote_ended(1, 0.0)) == 8
     assert machine.zygote_ended(1, 0.0) == []
     assert machine.failure is not None
@@ -615,9 +622,9 @@ def test_an_agent_whose_workers_do_not_come_up_is_dismissed_and_the_pool_goes_on
     machine = PoolMachine(0)
     machine.start(0.0)
     site, _ = machine.join(1, 0.0)
-    for worker in range(1, FAILED_STARTS_LIMIT):
+    for worker in range(1, IN_A_ROW):
         assert machine.exited(worker, 1, 0, 0.0) == [SpawnWorker(worker + 1)]
-    assert machine.exited(FAILED_STARTS_LIMIT, 1, 0, 0.0) == [DismissSite(site, failed=True)]
+    assert machine.exited(IN_A_ROW, 1, 0, 0.0) == [DismissSite(site, failed=True)]
     assert machine.failure is None
 
 
