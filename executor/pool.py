@@ -415,7 +415,7 @@ class Pool:
         self._dying.clear()
         status = self._resources.end_nursery()
         output = self._reception.zygote_output.lines_of(0)
-        actions = self._machine.zygote_ended(status, now, output)
+        actions = self._machine.zygote_ended(status, now, output=output)
         while any(isinstance(action, SpawnWorker) for action in actions):
             try:
                 self._resources.start_nursery()

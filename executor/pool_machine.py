@@ -200,7 +200,7 @@ class PoolMachine:
         return [*actions, *self._replace(now)]
 
     def zygote_ended(
-        self, status: int | None, now: float, output: tuple[str, ...] = (), site: int = LOCAL
+        self, status: int | None, now: float, site: int = LOCAL, *, output: tuple[str, ...] = ()
     ) -> list[Action]:
         """A site's workers have ended with the process they were forked from; none is to blame (F33).
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from executor.actions import DumpStacks, Interrupt, KillWorker, TerminateWorker
 from executor.orders import Exited, NotStarted, Started, ZygoteReport
+from executor.output import Outputs
 from executor.page import TARGET
 from executor.peer import Peer
 from executor.resources import Signal
@@ -139,6 +140,7 @@ class SimulatedResources:
         self.history: deque[tuple[int, Parts]] = deque(maxlen=20)
         self.listener = SimulatedListener(self)
         self.nursery: SimulatedNursery | None = SimulatedNursery()
+        self.outputs = Outputs()  # nobody prints
 
     def alive(self) -> list[Process]:
         return [process for process in self.processes.values() if process.is_alive]
