@@ -43,7 +43,8 @@ class AsyncioHost:
 
     ``turn`` does the worker's work for a moment; it returns whether there is more to do. ``on_rest`` is
     called when no task can go on before something comes for the worker; it returns whether it has
-    something to say. The worker is over when :meth:`stop` is called.
+    something to say. The worker is over when :meth:`stop` is called, or when our own code fails: asyncio
+    would log that and go on, and the worker would never answer again.
     """
 
     def __init__(self, turn: Callable[[], bool], on_rest: Callable[[], bool]) -> None:
@@ -54,16 +55,27 @@ class AsyncioHost:
         self._turn = turn
         self._is_due = False
         self._is_over = False
+        self._crash: BaseException | None = None
         self._context = copy_context()  # of no body: turns open bodies
 
     def run(self, descriptor: int) -> None:
-        """Work until :meth:`stop`; ``descriptor`` becomes readable when messages may have come."""
+        """Work until :meth:`stop`; ``descriptor`` becomes readable when messages may have come.
+
+        Raises:
+            BaseException: whatever the worker's own code has raised.
+        """
         self.loop.add_reader(descriptor, self.wake)
         self.wake()
         try:
             self.loop.run_forever()
         finally:
             self.loop.remove_reader(descriptor)
+        if self._crash is not None:
+            raise self._crash
+
+    def crash(self, error: BaseException) -> None:
+        self._crash = self._crash or error
+        self.stop()
 
     def stop(self) -> None:
         self._is_over = True
@@ -109,11 +121,12 @@ class AsyncioHost:
             return
         loop = leave_running_loop()
         try:
-            goes_on = self._turn()
+            if self._turn():
+                self.wake()
+        except BaseException as error:  # noqa: BLE001 - raised again by ``run``
+            self.crash(error)
         finally:
             enter_running_loop(loop)
-        if goes_on:
-            self.wake()
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -159,6 +172,7 @@ class AsyncioTask(BodyTask):
         self._childless: Callable[[], None] | None = None
         self._warning: asyncio.TimerHandle | None = None
         self._task = Task(begun(self._carry()), loop=host.loop)
+        self._task.add_done_callback(self._carried)
 
     # -- for the hub ------------------------------------------------------------------------------
 
@@ -211,9 +225,16 @@ class AsyncioTask(BodyTask):
         self._resume.mark()
         try:
             then()
+        except BaseException as error:  # noqa: BLE001 - the worker's, which is over by it
+            self._host.crash(error)
         finally:
             self._resume.unmark()
         self._stepped()
+
+    def _carried(self, task: Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._host.crash(error)
 
     def _warn(self) -> None:
         log.warning(

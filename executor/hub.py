@@ -32,6 +32,7 @@ from executor.host import Broken, Invocation, Reports
 from executor.instances import Instances
 from executor.interrupting import Gate
 from executor.life_cycle import NATURAL_END, Awaiting, Blocked, Body, Raised, Returned, Step, Yielded
+from executor.resuming import BodyResume
 from executor.states import StateError, save, snapshot
 from executor.surroundings import Surroundings, surroundings
 from executor.unwinding import finish_unwinding, unwind
@@ -270,8 +271,7 @@ class Hub:
         if attempt.queued:
             attempt.queued = False
             (self._woken if attempt in self._woken else self._ready).remove(attempt)
-        attempt.at_gate = False
-        attempt.waiting = None
+        attempt.at_gate, attempt.waiting = False, None
         self.mark(attempt.key)
         try:
             started = perf_counter()
@@ -431,39 +431,6 @@ class Hub:
         attempt.ended = True
         del self._attempts[attempt.key]
         attempt.end_streams()
-
-
-class BodyResume:
-    """One ``async`` body, as its task goes on with it (``executor.body_task.Resume``)."""
-
-    __slots__ = ("_hub", "attempt")
-
-    def __init__(self, hub: Hub, attempt: Attempt) -> None:
-        self._hub = hub
-        self.attempt = attempt
-
-    def __repr__(self) -> str:
-        return f"node {self.attempt.invocation.name!r} ({self.attempt.key})"
-
-    def send(self, value: object) -> Awaiting | None:
-        body = self.attempt.body
-        return None if body is None else self._hub.resume(self.attempt, body.advance, value)
-
-    def throw(self, error: BaseException) -> Awaiting | None:
-        body = self.attempt.body
-        return None if body is None else self._hub.resume(self.attempt, body.throw, error)
-
-    def close(self) -> None:
-        self.attempt.close()
-
-    def mark(self) -> None:
-        self._hub.mark(self.attempt.key)
-
-    def unmark(self) -> None:
-        self._hub.mark(None)
-
-    def child_rests(self) -> None:
-        self.attempt.child_rests()
 
 
 def _outputs(code: LoadedCode, value: object, verb: str) -> tuple[object, ...]:

@@ -58,6 +58,7 @@ class ThreadHost:
         self._writer = _CodeKeeper(self._codes)
         self._link: Connection | None = None
         self._thread: Thread | None = None
+        self._failures: list[BaseException] = []  # how the thread ended, if not by being stopped
         self._is_left = Event()  # our end of the link is closed
         self._deadlines: dict[AttemptKey, float] = {}  # of attempts that were cancelled
         self._stop_by = math.inf
@@ -113,6 +114,8 @@ class ThreadHost:
     def on_readable(self, _: object, __: float) -> None:
         """Take what has come. Early and repeated calls do no harm."""
         while self._link is not None and (parts := self._link.receive(wait=False)) is not None:
+            if self._failures:
+                self._fail()
             envelope = self._writer.session.read(parts)
             if envelope is None:
                 continue
@@ -170,12 +173,20 @@ class ThreadHost:
         self._link, theirs = thread_link()
         self._thread = Thread(
             target=_work,
-            args=(theirs, self._codes, self._is_left),
+            args=(theirs, self._codes, self._failures, self._is_left),
             name="orchestrator thread nodes",
             daemon=True,  # one that is left behind does not keep the process from ending
         )
         self._thread.start()
         self.has_ended = False
+
+    def _fail(self) -> None:
+        """The thread has ended by an error of our own code, and nothing follows."""
+        self._leave()
+        for key in self._held.attempts():
+            self._held.ended(key, None)
+            self._inbox.reports_of(key.run).cancelled(key)
+        raise self._failures[0]
 
     def _abandon(self) -> None:
         if not self._held.was_abandoned:
@@ -199,8 +210,14 @@ class ThreadHost:
         self.has_ended = True
 
 
-def _work(connection: Connection, codes: dict[Digest, Code], is_left: Event) -> None:
-    Worker(connection, worker_session(), codes=codes, codec=_CODEC).run()
+def _work(
+    connection: Connection, codes: dict[Digest, Code], failures: list[BaseException], is_left: Event
+) -> None:
+    try:
+        Worker(connection, worker_session(), codes=codes, codec=_CODEC).run()
+    except BaseException as error:  # noqa: BLE001 - raised again in the coordinator
+        failures.append(error)
+        connection.send([b"the thread has failed"])
     connection.close(None)  # the goodbye is to be read
     is_left.wait()
     connection.context.term()
@@ -226,6 +243,9 @@ class _Held:
 
     def __contains__(self, key: AttemptKey) -> bool:
         return key in self._leases
+
+    def attempts(self) -> list[AttemptKey]:
+        return list(self._leases)
 
     def add(self, key: AttemptKey) -> None:
         self._leases[key] = _Lease()

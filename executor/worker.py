@@ -170,12 +170,14 @@ class Worker:
 
     def run(self) -> None:
         """Work until told to drain."""
-        self._work()
-        if self._asyncio is not None:
-            self._asyncio.run(self._connection.descriptor)
-        self._hub.close()
-        if self._asyncio is not None:
-            self._asyncio.close()
+        try:
+            self._work()
+            if self._asyncio is not None:
+                self._asyncio.run(self._connection.descriptor)
+            self._hub.close()
+        finally:
+            if self._asyncio is not None:
+                self._asyncio.close()
         self._session.add(Goodbye())
         self._flush()
 

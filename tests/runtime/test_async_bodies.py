@@ -265,6 +265,47 @@ def test_rule_63_a_body_that_is_given_up_is_cancelled_and_may_await_in_its_clean
     assert sorted(path.name for path in tmp_path.iterdir()) == ["generated", "slept"]
 
 
+def test_rule_63_a_generator_that_rests_at_a_yield_may_await_when_it_is_closed(
+    pool: Pool, tmp_path: Path
+) -> None:
+    @node
+    async def endless(path: str) -> Any:
+        try:
+            while True:
+                yield 1
+        finally:
+            await asyncio.sleep(0.001)
+            Path(path).touch()
+
+    @node
+    async def takes_one(chunks: Stream[int]) -> int:
+        return await anext(chunks)
+
+    path = tmp_path / "closed"
+    with Flow() as f:
+        f.endless = endless(str(path))
+        f.one = takes_one(f.endless)
+    report = f.run(pool=pool)
+    assert report.unfinished == ("endless",)
+    assert f.one.get_data() == (1,)
+    assert path.exists()
+
+
+def test_a_body_may_run_subprocesses(pool: Pool) -> None:
+    @node
+    async def runs() -> bytes:
+        process = await asyncio.create_subprocess_exec(
+            "echo", "from a child", stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        return output
+
+    with Flow() as f:
+        f.output = runs()
+    f.run(pool=pool)
+    assert f.output.get_data() == (b"from a child\n",)
+
+
 def test_rule_64_tasks_that_a_body_spawned_end_before_its_value_is_given_and_rule_69_may_fail(
     pool: Pool, tmp_path: Path
 ) -> None:

@@ -31,6 +31,11 @@ def numbers(count: int) -> Any:
 
 
 @node(placement="thread")
+def plain(x: int, seconds: float) -> float:
+    return x + seconds
+
+
+@node(placement="thread")
 async def total(chunks: Stream[int]) -> int:
     return sum([chunk async for chunk in chunks])
 
@@ -185,6 +190,33 @@ def test_rule_64_a_body_that_waits_long_for_what_it_spawned_is_warned_of(
     assert (
         "waits for 1 tasks that it spawned; await or cancel them in the body: forgotten" in caplog.text
     )
+
+
+@pytest.mark.parametrize("body", [sleeps, plain])
+def test_a_defect_of_the_thread_ends_the_run(body: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise AssertionError("a defect")
+
+    monkeypatch.setattr("executor.reporter.Reporter.completed", fails)
+    with Flow() as f:
+        f.body = body(1, 0.001)
+    with pytest.raises(AssertionError, match="a defect"):
+        f.run(workers=0)
+
+
+def test_a_map_has_as_many_elements_in_flight_as_it_may() -> None:
+    @node(placement="thread")
+    async def slept(x: int) -> int:
+        await asyncio.sleep(0.05)
+        return x
+
+    with Flow() as f:
+        f.slept = slept.map(numbers(200), ahead=200)
+        f.total = total(f.slept)
+    started = time.perf_counter()
+    f.run(workers=0)
+    assert f.total.get_data() == (19900,)
+    assert time.perf_counter() - started < 200 * 0.05 / 5
 
 
 def test_a_run_without_such_nodes_starts_no_thread() -> None:
