@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 
 from executor.states import portable
 from orchestrator.errors import NotSerializableError
@@ -11,6 +13,17 @@ from orchestrator.node_state import NodeState
 from orchestrator.spec import FlowSpec, NodeSpec
 from protocol.serialization import SerializationError, dumps, dumps_or_none
 from protocol.values import Local, Value
+
+
+log = logging.getLogger(__name__)
+
+HEAVY_BYTES: Final = 1 << 28
+"""State that takes more in one run of a flow is worth a word."""
+
+_HEAVY: Final = (
+    "the state of node %r was pickled after each of its runs, %d MiB in all; "
+    '@node(state="resident") spares that, if nothing reads it from outside'
+)
 
 
 @contextmanager
@@ -29,8 +42,10 @@ def in_use(states: Mapping[int, NodeState], spec: FlowSpec) -> Iterator[None]:
             _enter(state, spec.nodes[number])
         yield
     finally:
-        for state in states.values():
+        for number, state in states.items():
             state.leave()
+            if state.written_bytes >= HEAVY_BYTES:
+                log.warning(_HEAVY, spec.nodes[number].name, state.written_bytes >> 20)
 
 
 def _copied(changes: object) -> Value:

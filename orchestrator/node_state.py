@@ -15,21 +15,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from executor.host import Start
-from protocol.values import Value
+from protocol.values import Value, size_bytes
 
 
 class NodeState:
     """One node's state. ``committed``: after its last completed run, None if there was none.
 
     ``changes`` are the attributes that the user has set since; ``in_use``: the flow is running.
+    ``written_bytes``: what was committed in this run of the flow, all together.
     """
 
-    __slots__ = ("_encoded", "_is_held", "changes", "committed", "in_use")
+    __slots__ = ("_encoded", "_is_held", "changes", "committed", "in_use", "written_bytes")
 
     def __init__(self) -> None:
         self.committed: Value | None = None
         self.changes: dict[str, object] = {}
         self.in_use = False
+        self.written_bytes = 0
         self._encoded: Value | None = None
         self._is_held = False
 
@@ -41,6 +43,7 @@ class NodeState:
         """
         self._encoded = encode(dict(self.changes)) if self.changes else None
         self._is_held = False
+        self.written_bytes = 0
         self.in_use = True
 
     def leave(self) -> None:
@@ -58,6 +61,7 @@ class NodeState:
         """A run is complete; ``state`` is None where it stays with the host."""
         if state is not None:
             self.committed = state
+            self.written_bytes += size_bytes(state)
         if self.changes:
             self.changes.clear()
             self._encoded = None

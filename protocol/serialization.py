@@ -190,15 +190,14 @@ class _ReferencePickler(pickle.Pickler):
     """The C pickler, stopped at the first function or unknown class that has to travel by value."""
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, type):
-            known = definition_of(obj)
-            if known is not None:
-                return known
-        elif not isinstance(obj, FunctionType):
+        if not isinstance(obj, (type, FunctionType)):
             return NotImplemented
-        if travels_by_value(obj.__module__):
+        if "<locals>" not in obj.__qualname__ and not travels_by_value(obj.__module__):
+            return NotImplemented
+        known = definition_of(obj) if isinstance(obj, type) else None
+        if known is None:
             raise _ByValueError
-        return NotImplemented
+        return known
 
 
 def _dump_by_value(value: object, owner: object) -> Value:

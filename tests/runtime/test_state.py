@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from executor.body import SKIP, Stream
 from executor.errors import WorkerCrashed
 from executor.pool import Pool
+from orchestrator import keeping
 from orchestrator.errors import NotSerializableError, StateNotAvailable
 from orchestrator.event_loop import sleep
 from orchestrator.graph.flow import Flow
@@ -195,6 +197,43 @@ def test_in_a_thread_the_state_is_the_same(pool: Pool) -> None:
     assert (f.a.total, f.a.log) == (4, [0, 2, 0])
 
 
+class Moody:
+    """Changes its state in place and by assignment, and fails at some of its runs."""
+
+    log: list[list[int]] = []  # noqa: RUF012 - each node gets a copy
+    fails_at: int = -1
+    runs: int = 0
+
+    def call(self, x: int = 0) -> int:
+        self.runs += 1
+        self.log.append([x])
+        self.log[-1].append(self.runs)
+        if self.runs == self.fails_at:
+            raise ValueError(self.runs)
+        return self.runs
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_done_to_a_state_it_is_the_same_in_every_placement(seed: int, pool: Pool) -> None:
+    def history(f: Flow, place: dict[str, Any]) -> list[object]:
+        draw = random.Random(seed)
+        seen: list[object] = []
+        for _ in range(8):
+            f.a.fails_at = f.a.runs + draw.randint(0, 4)
+            if draw.random() < 0.3:
+                f.a.log = f.a.log[1:]
+            try:
+                run_to(f, draw.randint(0, 3), **place)
+            except ValueError as error:
+                seen.append(error.args)
+            seen.append((f.a.runs, f.a.log, f.a.fails_at, f.a.get_data()))
+        return seen
+
+    expected = history(looped(node(Moody)), {"workers": 0})
+    assert history(looped(node(Moody)), {"pool": pool}) == expected
+    assert history(looped(node(placement="thread")(Moody)), {"pool": pool}) == expected
+
+
 # -- kinds of classes -------------------------------------------------------------------------------
 
 
@@ -317,6 +356,20 @@ def test_resident_state_lives_as_long_as_the_flow_runs(place: dict[str, Any]) ->
         _ = f.a.calls
     run_to(f, 1, **place)
     assert f.a.get_data() == (2,)
+
+
+def test_heavy_state_is_worth_a_word(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keeping, "HEAVY_BYTES", 3 << 20)
+    f = looped()
+    f.a.ballast = bytes(1 << 20)
+    run_to(f, 1, workers=0)
+    assert caplog.messages == []
+    run_to(f, 2, workers=0)
+    assert caplog.messages[0].startswith(
+        "the state of node 'a' was pickled after each of its runs, 3 MiB"
+    )
 
 
 def test_what_is_set_and_cannot_travel_is_refused_before_anything_runs(pool: Pool) -> None:
