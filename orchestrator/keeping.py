@@ -14,7 +14,6 @@ from orchestrator.spec import FlowSpec, NodeSpec
 from protocol.serialization import SerializationError, dumps, dumps_or_none
 from protocol.values import Local, Value
 
-
 log = logging.getLogger(__name__)
 
 HEAVY_BYTES: Final = 1 << 28

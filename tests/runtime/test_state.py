@@ -366,6 +366,7 @@ def test_heavy_state_is_worth_a_word(
     f.a.ballast = bytes(1 << 20)
     run_to(f, 1, workers=0)
     assert caplog.messages == []
+    f.a.total = 10
     run_to(f, 2, workers=0)
     assert caplog.messages[0].startswith(
         "the state of node 'a' was pickled after each of its runs, 3 MiB"
