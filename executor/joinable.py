@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol, Unpack
 
 from executor.limits import LimitOptions
+from executor.marks import SECRET_BYTES
 from executor.orders import Exited, NotStarted, Started
+from executor.output import Print
 from executor.page import create_page
 from executor.peer import Peer
 from executor.pool import Pool
@@ -25,17 +26,19 @@ from executor.resources import reserve_descriptors
 from executor.sites import LOCAL
 from executor.sizing import checked_size
 from protocol.client_messages import WorkerStatus
-from protocol.messages import RunId
 
 log = logging.getLogger(__name__)
 
 
 class Agent(Protocol):
-    """Who starts workers elsewhere. ``page`` is a descriptor of this process."""
+    """Who starts workers elsewhere.
+
+    ``descriptors`` are of this process: a page, and pipes for standard output and error.
+    """
 
     pid: int
 
-    def spawn(self, worker: int, token: bytes, page: int) -> None: ...
+    def spawn(self, worker: int, token: bytes, descriptors: list[int]) -> None: ...
 
     def dismiss(self, reason: str) -> None: ...
 
@@ -44,24 +47,25 @@ class Agent(Protocol):
 class _Site:
     agent: Agent
     size: int
-    pages: dict[int, int] = field(default_factory=dict)  # of workers that were ordered and not started
+    ordered: dict[int, list[int]] = field(default_factory=dict)  # descriptors of workers to be started
+
+    def close(self, worker: int) -> bool:
+        """Give back what a worker was ordered with; False if it has been already."""
+        descriptors = self.ordered.pop(worker, None)
+        for descriptor in descriptors or ():
+            os.close(descriptor)
+        return descriptors is not None
 
 
 class JoinablePool(Pool):
     """A pool of ``workers`` processes of its own, maybe none, and those that agents bring.
 
-    ``on_output`` is given what a run's bodies print, with the descriptor, 1 or 2.
+    ``show`` is given what workers print, wherever they are.
     """
 
-    def __init__(
-        self,
-        workers: int | None,
-        on_output: Callable[[RunId, int, str], None],
-        **limits: Unpack[LimitOptions],
-    ) -> None:
+    def __init__(self, workers: int | None, show: Print, **limits: Unpack[LimitOptions]) -> None:
         self._sites: dict[int, _Site] = {}
-        super().__init__(workers, **limits)
-        self._on_output = on_output
+        super().__init__(workers, show=show, **limits)
 
     @staticmethod
     def _checked_size(workers: int | None) -> int:
@@ -96,16 +100,17 @@ class JoinablePool(Pool):
             return
         self._reception.listen()  # what they said before counts
         for worker in [each for each in self._peers if self._machine.site_of(each) == site]:
+            self._reception.read_output(worker)
             self._bury(worker)
             self._dying.pop(worker, None)
-        for page in gone.pages.values():
-            os.close(page)
+        for worker in list(gone.ordered):
+            gone.close(worker)
         self._do(self._machine.zygote_ended(None, monotonic(), site=site))
         self.workers = self._machine.size
 
     def worker_started(self, site: int, worker: int, pid: int) -> None:
         """An agent reports that a worker which was ordered of it exists."""
-        if self._close_page(site, worker):
+        if self._was_ordered(site, worker):
             try:
                 pidfd = os.pidfd_open(pid)
             except ProcessLookupError:
@@ -114,7 +119,7 @@ class JoinablePool(Pool):
 
     def worker_not_started(self, site: int, worker: int, reason: str) -> None:
         """An agent reports that it could not start a worker."""
-        if self._close_page(site, worker):
+        if self._was_ordered(site, worker):
             self._note(NotStarted(worker, reason), [], monotonic())
 
     def worker_ended(self, site: int, worker: int, status: int, peak_kib: int) -> None:
@@ -141,10 +146,11 @@ class JoinablePool(Pool):
             super()._spawn(worker)
             return
         site = self._sites[number]
-        # The agent opens the page through our descriptor, which is therefore kept till it has.
-        page = site.pages[worker] = create_page()
-        peer = self._peers[worker] = Peer(worker, page)
-        site.agent.spawn(worker, peer.token, page)
+        # The agent opens them through our descriptors, which are therefore kept until it has.
+        descriptors = site.ordered[worker] = [create_page()]
+        peer = self._peers[worker] = Peer(worker, descriptors[0])
+        descriptors += self._resources.outputs.open(worker, peer.token[:SECRET_BYTES])
+        site.agent.spawn(worker, peer.token, descriptors)
 
     def _dismiss(self, site: int, *, failed: bool) -> None:
         gone = self._sites.pop(site, None)
@@ -152,11 +158,7 @@ class JoinablePool(Pool):
             self.workers = self._machine.size
             gone.agent.dismiss("none of its workers came up" if failed else "")
 
-    def _close_page(self, site: int, worker: int) -> bool:
+    def _was_ordered(self, site: int, worker: int) -> bool:
         """Whether a report is about a worker that was ordered of this agent, the first one."""
         known = self._sites.get(site)
-        page = None if known is None else known.pages.pop(worker, None)
-        if page is None:
-            return False
-        os.close(page)
-        return True
+        return known is not None and known.close(worker)

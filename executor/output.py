@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections import deque
@@ -134,10 +135,9 @@ def pass_on(printed: Printed) -> None:
     """Print it here, where that is possible: as it was, to what standard output or error is now."""
     stream: Any = sys.stderr if printed.is_error else sys.stdout
     with suppress(OSError, ValueError, AttributeError):  # closed, or there is none
-        binary = getattr(stream, "buffer", None)
-        if binary is None:
-            stream.write(printed.data.decode(errors="replace"))
-        else:
+        if isinstance(stream, io.TextIOWrapper):
             stream.flush()
-            binary.write(printed.data)
+            stream.buffer.write(printed.data)
+        else:  # something stands for it, as a display does
+            stream.write(printed.data.decode(errors="replace"))
         stream.flush()

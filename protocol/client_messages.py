@@ -209,7 +209,7 @@ class Printed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
 
     run: RunId
     descriptor: int
-    text: str
+    data: bytes
 
 
 class Result(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
@@ -290,12 +290,13 @@ class Waits(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, ta
 class SpawnWorker(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=12):
     """Coordinator -> agent: start a worker, which is to prove itself with ``token``.
 
-    ``page`` is a descriptor of the coordinator's process (``executor.page``).
+    ``descriptors`` are of the coordinator's process: a page (``executor.page``), and pipes for what the
+    worker prints on its standard output and error.
     """
 
     worker: int
     token: bytes
-    page: int
+    descriptors: list[int]
 
 
 class Dismissed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=13):

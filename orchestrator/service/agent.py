@@ -36,6 +36,7 @@ from protocol.client_messages import (
 from protocol.framing import Envelope
 
 _JOIN: Final = 1  # the only request
+_MODES: Final = (os.O_RDWR, os.O_WRONLY, os.O_WRONLY)  # of a worker's page and its two pipes
 
 
 def bring_workers(endpoint: str, workers: int | None, say: Callable[[str], None]) -> None:
@@ -118,15 +119,17 @@ class _Agent:
                 raise self._link.lost(f"sent an agent a {type(message).__name__}")
 
     def _spawn(self, order: SpawnWorker) -> None:
+        opened: list[int] = []
         try:
-            page = os.open(f"/proc/{self.coordinator}/fd/{order.page}", os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            self._link.session.add(WorkerNotStarted(order.worker, f"its page cannot be had: {error}"))
-            return
-        try:
-            self._nursery.spawn(order.worker, order.token, page)
+            for theirs, mode in zip(order.descriptors, _MODES, strict=True):
+                opened.append(os.open(f"/proc/{self.coordinator}/fd/{theirs}", mode | os.O_CLOEXEC))
+            self._nursery.spawn(order.worker, order.token, *opened)
+        except (OSError, ValueError) as error:
+            problem = f"what the coordinator shares with it cannot be had: {error}"
+            self._link.session.add(WorkerNotStarted(order.worker, problem))
         finally:
-            os.close(page)
+            for descriptor in opened:
+                os.close(descriptor)
 
     def _hear_zygote(self) -> None:
         with suppress(BlockingIOError):

@@ -80,8 +80,8 @@ class _Orders:
         self._client = client
         self._sites = sites
 
-    def spawn(self, worker: int, token: bytes, page: int) -> None:
-        self._client.write(SpawnWorker(worker, token, page))
+    def spawn(self, worker: int, token: bytes, descriptors: list[int]) -> None:
+        self._client.write(SpawnWorker(worker, token, descriptors))
 
     def dismiss(self, reason: str) -> None:
         self._sites.pop(self._client, None)

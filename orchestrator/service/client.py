@@ -8,7 +8,6 @@ coordinator's process is watched by its pidfd, so its end is noticed at once and
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic
@@ -18,6 +17,8 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from executor.code import encode_code
+from executor.output import Printed as Output
+from executor.output import pass_on
 from orchestrator.graph.compile import compile_flow
 from orchestrator.graph.flow import Flow, StopAt, publish
 from orchestrator.graph.limits import stop_limits
@@ -272,7 +273,7 @@ class FlowHandle:
         self.label = label
         self.progress: dict[int, NodeProgress] = {}
         self.on_progress: Callable[[], None] | None = None
-        self.on_output: Callable[[int, str], None] = _print
+        self.on_output: Callable[[int, bytes], None] = _print
         self.on_cancel: Callable[[], None] | None = None
         self._client = client
         self._flow = flow
@@ -349,8 +350,8 @@ class FlowHandle:
                 self.progress.update(nodes)
                 if self.on_progress is not None:
                     self.on_progress()
-            case Printed(_, descriptor, text):
-                self.on_output(descriptor, text)
+            case Printed(_, descriptor, data):
+                self.on_output(descriptor, data)
             case Result(_, node, run_level, generation, outputs, released_bytes):
                 values = None if outputs is None else tuple(map(envelope.value, outputs))
                 emissions = self._newest.chunks if run_level else self._newest.finals
@@ -371,7 +372,5 @@ def _require_workers_only(spec: FlowSpec) -> None:
         raise NotOnWorkers(elsewhere)
 
 
-def _print(descriptor: int, text: str) -> None:
-    stream = sys.stdout if descriptor == 1 else sys.stderr
-    stream.write(text)
-    stream.flush()
+def _print(descriptor: int, data: bytes) -> None:
+    pass_on(Output(0, None, is_error=descriptor == 2, data=data))

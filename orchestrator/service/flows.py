@@ -7,7 +7,6 @@ pool. What is wrong with one ends that one.
 from __future__ import annotations
 
 import logging
-import sys
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from time import monotonic
@@ -16,6 +15,8 @@ from typing import Final
 import msgspec
 
 from executor.errors import PoolBroken
+from executor.output import Printed as Output
+from executor.output import pass_on
 from executor.pool import Pool
 from orchestrator.coordinator import Coordinator
 from orchestrator.event_loop import TaskCancelled, TaskHandle, current_event_loop, sleep
@@ -69,7 +70,7 @@ class Running:
     started: float
     is_cancelling: bool = False
     has_changed: bool = True
-    dropped: int = 0  # characters of output that the client was not told
+    dropped_bytes: int = 0  # of output that the client was not told
     task: TaskHandle[None] | None = None
     shown: dict[int, NodeProgress] = field(default_factory=dict)
 
@@ -178,18 +179,16 @@ class Flows:
             flow.client.write(Finished(number, encoded, report, attached))
         flow.spill.close()
 
-    def printed(self, run: RunId, descriptor: int, text: str) -> None:
-        """Pass on what a body of a flow has printed; of detached ones, to where our own output goes."""
-        flow = self._running.get(run)
-        if flow is None:
-            return
-        if flow.client.is_gone:
-            (sys.stdout if descriptor == 1 else sys.stderr).write(text)
+    def show(self, output: Output) -> None:
+        """Pass on what was printed to the client of the flow that has; else to where ours goes."""
+        flow = None if output.key is None else self._running.get(output.key.run)
+        if output.key is None or flow is None or flow.client.is_gone:
+            pass_on(output)
         elif flow.client.is_behind:
-            flow.dropped += len(text)
+            flow.dropped_bytes += len(output.data)
         else:
-            _note_dropped(run, flow)
-            flow.client.write(Printed(run, descriptor, text))
+            _note_dropped(output.key.run, flow)
+            flow.client.write(Printed(output.key.run, 2 if output.is_error else 1, output.data))
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -263,10 +262,10 @@ class Flows:
 
 
 def _note_dropped(run: RunId, flow: Running) -> None:
-    if flow.dropped:
-        note = f"[{flow.dropped} characters of output were left out: they came too fast]\n"
-        flow.client.write(Printed(run, 2, note))
-        flow.dropped = 0
+    if flow.dropped_bytes:
+        note = f"[{flow.dropped_bytes} bytes of output were left out: they came too fast]\n"
+        flow.client.write(Printed(run, 2, note.encode()))
+        flow.dropped_bytes = 0
 
 
 def _note_change(place: list[Running]) -> None:

@@ -87,7 +87,7 @@ def serve(endpoint: str, workers: int | None, on_ready: Callable[[str, int], Non
             stack.callback(os.unlink, bound.removeprefix("ipc://"))
             stack.callback(listener.close, _PARTING_S)
         flows = Flows()
-        pool = stack.enter_context(JoinablePool(workers, flows.printed))
+        pool = stack.enter_context(JoinablePool(workers, flows.show))
         service = Service(listener, pool, flows)
         on_ready(bound, pool.workers)
         EventLoop().run_until_complete(service.run(), join=True, wait_for_spawned_tasks=False)

@@ -232,7 +232,7 @@ def test_a_module_beside_the_client_travels_along(
     assert f.result.get_data() == (12,)
 
 
-def later_test_what_bodies_print_is_printed_here(
+def test_what_bodies_print_is_printed_here(
     client: CoordinatorClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Flow() as f:
@@ -245,7 +245,7 @@ def later_test_what_bodies_print_is_printed_here(
     assert printed.err == "a warning\n"
 
 
-def later_test_what_bodies_print_comes_at_once_and_to_its_own_client_only(
+def test_what_bodies_print_comes_at_once_and_to_its_own_client_only(
     endpoint: str, client: CoordinatorClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Flow() as f:

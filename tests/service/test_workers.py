@@ -46,6 +46,11 @@ def sleep(seconds: float) -> float:
 
 
 @node
+def talk() -> None:
+    print("from afar")
+
+
+@node
 def end_the_worker() -> None:
     os._exit(3)
 
@@ -71,6 +76,14 @@ def test_a_flow_waits_for_workers_that_join_and_is_run_by_them(
         handle.result()
         assert f.result.get_data() == (42,)
         assert [worker.agent for worker in client.status().workers] == [agent.pid]
+
+
+def test_what_their_bodies_print_is_printed_by_the_client(
+    empty: str, client: CoordinatorClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with started("worker", empty, "-n", "1", until="serving"):
+        client.run(flow_of(talk))
+    assert capsys.readouterr().out == "from afar\n"
 
 
 def test_ctrl_c_lets_the_workers_finish_what_they_run(empty: str, client: CoordinatorClient) -> None:
