@@ -55,12 +55,6 @@ MUTANTS = (
         "        if False:\n",
     ),
     Mutant(
-        "the acknowledgement of a duplicate is not repeated and none goes alone",
-        _DELIVERY,
-        "        due = now if urgent else now + resending.acknowledge_s\n",
-        "        due = math.inf\n",
-    ),
-    Mutant(
         "envelopes acknowledge nothing",
         _FRAMING,
         "_UINT64, delivery.received, _ARRAY32",
