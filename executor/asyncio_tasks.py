@@ -222,13 +222,10 @@ class AsyncioTask(BodyTask):
         then, self._childless = self._childless, None
         if self._warning is not None:
             self._warning.cancel()
-        self._resume.mark()
         try:
-            then()
+            self._resume.conclude(then)
         except BaseException as error:  # noqa: BLE001 - the worker's, which is over by it
             self._host.crash(error)
-        finally:
-            self._resume.unmark()
         self._stepped()
 
     def _carried(self, task: Task[None]) -> None:

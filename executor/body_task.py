@@ -17,6 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
+from functools import partial
 from types import coroutine
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -39,13 +40,11 @@ class Resume(Protocol):
     def close(self) -> None:
         """End the body where it rests, whatever it says."""
 
-    def mark(self) -> None:
-        """Code of the body runs from now on."""
+    def step_child(self, step: Callable[[Any], T], sent: object) -> T:
+        """``step(sent)``, a step of a task that the body has spawned."""
 
-    def unmark(self) -> None: ...
-
-    def child_rests(self) -> None:
-        """A task that the body spawned has ended, or awaits something that is no stream."""
+    def conclude(self, then: Callable[[], None]) -> None:
+        """``then()``, what the body's end has waited for."""
 
 
 class Signal(Protocol):
@@ -200,12 +199,11 @@ class BodyTask(ABC):
                 step, sent = spawned.throw, error
 
     def _step_child(self, context: Context | None, step: Callable[..., T], sent: object) -> T:
-        self._resume.mark()
+        if context is not None:
+            step = partial(context.run, step)
         try:
-            return step(sent) if context is None else context.run(step, sent)
+            return self._resume.step_child(step, sent)
         finally:
-            self._resume.unmark()
-            self._resume.child_rests()
             self._stepped()
 
     async def _await_for_child(self, awaited: object) -> object:

@@ -13,10 +13,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from types import FrameType
+from typing import Any, TypeVar
 
 from executor.body import Interrupted
 from executor.life_cycle import Body, Raised, Step
 from executor.page import CURRENT, TARGET
+
+T = TypeVar("T")
 
 
 class Gate:
@@ -41,6 +44,14 @@ class Gate:
                 self.is_open = False
         except Interrupted as error:  # it came before the body had begun or after its last word
             return Raised(error)
+
+    def step_child(self, step: Callable[[Any], T], sent: object) -> T:
+        """Let a task that a body has spawned take a step; ``Interrupted`` is the task's own end."""
+        try:
+            self.is_open = True
+            return step(sent)
+        finally:
+            self.is_open = False
 
     def close(self, body: Body) -> BaseException | None:
         """Let a body run its ``finally`` blocks; what they raised."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from executor.attempt import Attempt
 from executor.life_cycle import Awaiting
 
 if TYPE_CHECKING:
     from executor.hub import Hub
+
+T = TypeVar("T")
 
 
 class BodyResume:
@@ -34,11 +37,17 @@ class BodyResume:
     def close(self) -> None:
         self.attempt.close()
 
-    def mark(self) -> None:
+    def step_child(self, step: Callable[[Any], T], sent: object) -> T:
         self._hub.mark(self.attempt.key)
+        try:
+            return self._hub.gate.step_child(step, sent)
+        finally:
+            self._hub.mark(None)
+            self.attempt.child_rests()
 
-    def unmark(self) -> None:
-        self._hub.mark(None)
-
-    def child_rests(self) -> None:
-        self.attempt.child_rests()
+    def conclude(self, then: Callable[[], None]) -> None:
+        self._hub.mark(self.attempt.key)
+        try:
+            then()
+        finally:
+            self._hub.mark(None)

@@ -291,6 +291,33 @@ def test_rule_63_a_generator_that_rests_at_a_yield_may_await_when_it_is_closed(
     assert path.exists()
 
 
+def test_a_spawned_task_that_computes_is_interrupted_when_the_run_ends() -> None:
+    @node
+    async def pid_of() -> int:
+        return os.getpid()
+
+    @node
+    async def computes() -> None:
+        async def spins() -> None:
+            while True:
+                pass
+
+        await asyncio.create_task(spins())
+
+    with Flow() as before:
+        before.pid = pid_of()
+    with Flow() as f:
+        f.computes = computes()
+    with Flow() as after:
+        after.pid = pid_of()
+    with Pool(1) as pool:
+        before.run(pool=pool)
+        with pytest.raises(FlowTimeoutError):
+            f.run(pool=pool, timeout_s=0.2)
+        after.run(pool=pool)
+    assert before.pid.get_data() == after.pid.get_data()
+
+
 def test_a_body_may_run_subprocesses(pool: Pool) -> None:
     @node
     async def runs() -> bytes:
