@@ -179,6 +179,11 @@ class Hub:
         return 0.0 if attempt is None else attempt.seconds
 
     @property
+    def has_begun(self) -> bool:
+        """Whether some body has taken a step and not its last one."""
+        return any(attempt.body is not None for attempt in self._attempts.values())
+
+    @property
     def is_ready(self) -> bool:
         return bool(self._woken or self._ready)
 
@@ -299,7 +304,7 @@ class Hub:
             args, kwargs = attempt.arguments()
             fault = Fault.BODY  # a class's __init__ is the user's
             function = self._function(invocation, code)
-        except Exception as error:  # noqa: BLE001 - unpickling and __init__ run user code
+        except BaseException as error:  # noqa: BLE001 - unpickling and __init__ run user code
             self._fail(attempt, Fault.STATE if isinstance(error, StateError) else fault, error)
             return None
         shape = code.shape
@@ -341,12 +346,12 @@ class Hub:
             outputs = _outputs(attempt.code, chunk, "yielded")
             dumps = self.codec.dumps
             values = [dumps(output) for output in outputs] if attempt.invocation.send_chunks else []
-        except Exception as error:  # noqa: BLE001 - pickling runs user code
+        except BaseException as error:  # noqa: BLE001 - pickling runs user code
             self._fail(attempt, _fault_of(error), error)
             return
         try:
             attempt.accumulator.add(outputs)
-        except Exception as error:  # noqa: BLE001 - accumulate= is the user's
+        except BaseException as error:  # noqa: BLE001 - accumulate= is the user's
             self._fail(attempt, Fault.BODY, error)
             return
         self.reports.chunks(key, attempt.emitted, 1, len(outputs), values)
@@ -374,7 +379,7 @@ class Hub:
                 [] if isinstance(final, Missing) else [self.codec.dumps(output) for output in final]
             )
             state = self._instances.checkpoint(attempt.invocation)
-        except Exception as error:  # noqa: BLE001 - pickling runs user code
+        except BaseException as error:  # noqa: BLE001 - pickling runs user code
             self._fail(attempt, _fault_of(error), error)
             return
         self._retire(attempt)
@@ -444,7 +449,7 @@ def _outputs(code: LoadedCode, value: object, verb: str) -> tuple[object, ...]:
     return value
 
 
-def _fault_of(error: Exception) -> Fault:
+def _fault_of(error: BaseException) -> Fault:
     if isinstance(error, StateError):
         return Fault.STATE
     return Fault.SHAPE if isinstance(error, ShapeError) else Fault.OUTPUT

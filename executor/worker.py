@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import zmq
 
 from executor.body_task import BodyTask, Resume
+from executor.custody import Custody
 from executor.host import Broken, Code, Invocation, Start
 from executor.hub import PICKLED, Codec, Hub
 from executor.interrupting import listen
@@ -71,6 +72,7 @@ OUTPUT_BYTES: Final = 1 << 20
 """From this much on, output is sent at once."""
 
 _LINGER_S: Final = 1.0
+_COPY_STATUS: Final = 70  # EX_SOFTWARE of sysexits.h
 _OOM_SCORE: Final = 500  # the kernel's choice when memory runs out: a worker before the coordinator
 
 
@@ -98,7 +100,9 @@ def run(birth: Birth, endpoint: str) -> NoReturn:
     hello = Hello(PROTOCOL_VERSION, platform.python_version(), birth.worker, os.getpid(), birth.token)
     session = worker_session(Epoch(birth.worker))
     session.add(hello)
-    Worker(connection, session, page=page, printing=printing).run()
+    worker = Worker(connection, session, page=page, printing=printing)
+    worker.custody = Custody(birth.page)
+    worker.run()
     connection.close(_LINGER_S)
     context.term()
     # Not sys.exit: that would wait for threads which a body may have left running.
@@ -142,8 +146,10 @@ class Worker:
         self._connection = connection
         self._page = page
         self._printing = printing
+        self.custody: Custody | None = None
         self._session = session
         self._draining = False
+        self._is_copy = False  # made by a fork in a body
         self._flushed = 0.0
         self._codes: dict[Digest, Code] = {} if codes is None else codes
         # The coordinator counts the invocations it sends us, and so do we: a number names each.
@@ -155,6 +161,7 @@ class Worker:
         self._hub.attach(self._reporter)
         if page is not None:
             listen(page.cells, self._hub.gate)
+            os.register_at_fork(after_in_child=self._leave_to_child)
         self._handlers: dict[type, Callable[[Any, Envelope[FromCoordinator]], None]] = {
             Welcome: self._welcome,
             Define: self._define,
@@ -219,6 +226,12 @@ class Worker:
             self._asyncio = AsyncioHost(self._turn, self._hub.report_rest)
         return AsyncioTask(self._asyncio, resume)
 
+    def _leave_to_child(self) -> None:
+        """A body has forked: in the child, nothing that the worker shares may be touched (F25)."""
+        self._page = self.custody = self._printing = None
+        self._is_copy = True
+        faulthandler.enable()
+
     def _ended(self, key: AttemptKey) -> None:
         """An attempt has been reported as ended: its number is free."""
         del self._numbers[key]
@@ -242,6 +255,8 @@ class Worker:
                 self._asyncio.wake()  # while it sent, the socket may have seen what came
 
     def _flush(self) -> None:
+        if self._is_copy:
+            _end_copy()
         self._reporter.write_held()
         if self._session.has_output:
             for parts in self._session.take():
@@ -250,6 +265,8 @@ class Worker:
 
     def _receive(self, *, wait: bool) -> None:
         """Take every message that is there; ``wait`` for one if there is none."""
+        if self.custody is not None and not self._hub.has_begun:
+            self.custody.restore(self._flushed)
         parts = self._connection.receive(wait=wait)
         while parts is not None:
             envelope = self._session.read(parts)
@@ -310,6 +327,14 @@ class Worker:
 
     def _drain(self, _: Drain, __: Envelope[FromCoordinator]) -> None:
         self._draining = True
+
+
+def _end_copy() -> NoReturn:
+    """A process that a body has forked has come back to our loop, where it has no business."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(_COPY_STATUS)
 
 
 def _input(wire: WireInput, envelope: Envelope[FromCoordinator]) -> Value | StreamInput | DefaultInput:

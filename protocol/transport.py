@@ -22,6 +22,7 @@ from typing import Final
 import zmq
 
 from protocol.framing import Parts
+from protocol.leftovers import PREFIX, claim, sweep
 from protocol.values import VALUE_LIMIT_BYTES, Buffer
 
 __all__ = [
@@ -71,14 +72,19 @@ class SessionDirectory:
 
     @classmethod
     def create(cls) -> SessionDirectory:
-        """A fresh one under ``$XDG_RUNTIME_DIR``, or else the system's temporary directory."""
+        """A fresh one under ``$XDG_RUNTIME_DIR``, or else the system's temporary directory.
+
+        Those that were left there by processes of ours that are gone are removed.
+        """
         runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-        parent = runtime if runtime and os.access(runtime, os.W_OK | os.X_OK) else None
-        path = Path(tempfile.mkdtemp(prefix="orchestrator-", dir=parent))
+        parent = runtime if runtime and os.access(runtime, os.W_OK | os.X_OK) else tempfile.gettempdir()
+        sweep(Path(parent))
+        path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         try:
+            claim(path)
             return cls(path)
         except OSError:
-            path.rmdir()
+            shutil.rmtree(path, ignore_errors=True)
             raise
 
     @property

@@ -1,0 +1,301 @@
+"""Bodies that end in odd ways, change their process, fork, leave processes (F3, F25, F26, F30)."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor.host import LossReason
+from executor.losses import error_of
+from executor.output import Printed
+from executor.pool import Pool
+from protocol.leftovers import claim, sweep
+from protocol.serialization import dumps
+from tests.executor.test_pool import RUN, Owner, double, is_alive, sleep, wait_for
+
+
+def quiet(_: Printed) -> None:
+    """Nobody needs to see what these bodies print."""
+
+
+@pytest.fixture(scope="module")
+def pool_of_one() -> Iterator[Pool]:
+    with Pool(1, grace_s=0.2, show=quiet) as pool:
+        pool.wait_ready()
+        yield pool
+
+
+@pytest.fixture
+def owner(pool_of_one: Pool) -> Iterator[Owner]:
+    yield Owner(pool_of_one)
+    pool_of_one.detach(RUN)
+    pool_of_one.wait_ready()
+
+
+# -- the crash matrix --------------------------------------------------------------------------------
+
+
+def die(how: str) -> None:
+    if how == "SIGKILL":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "SIGSEGV":
+        ctypes.string_at(0)
+    if how == "os._exit":
+        os._exit(7)
+    if how == "sys.exit":
+        sys.exit(7)
+    if how == "C exit":
+        ctypes.CDLL(None).exit(7)
+    if how == "C abort":
+        ctypes.CDLL(None).abort()
+    if how == "stack overflow":
+        resource.setrlimit(
+            resource.RLIMIT_STACK, (1 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1])
+        )
+        sys.setrecursionlimit(1 << 30)
+        nested: Any = []
+        for _ in range(1 << 20):
+            nested = [nested]
+        pickle.dumps(nested)  # recursion in C
+
+
+class DiesWhenPickled:
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def __reduce__(self) -> Any:
+        die(self.how)
+        return DiesWhenPickled, (self.how,)
+
+
+class DiesWhenUnpickled:
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def __reduce__(self) -> Any:
+        return die, (self.how,)
+
+
+class DiesWhenCollected:
+    def __init__(self, how: str) -> None:
+        self.how = how
+        self.itself = self
+
+    def __del__(self) -> None:
+        die(self.how)
+
+
+def die_running(how: str) -> None:
+    die(how)
+
+
+def die_pickling(how: str) -> Any:
+    return DiesWhenPickled(how)
+
+
+def die_unpickling(value: object) -> None:
+    raise AssertionError("not reached")
+
+
+def die_in_garbage_collection(how: str) -> int:
+    DiesWhenCollected(how)
+    return gc.collect()
+
+
+def die_at_exit(how: str) -> str:
+    atexit.register(die, how)
+    return "done"
+
+
+WAYS = ["SIGKILL", "SIGSEGV", "os._exit", "sys.exit", "C exit", "C abort"]
+STATUSES = {"SIGKILL": -9, "SIGSEGV": -11, "os._exit": 7, "C exit": 7, "C abort": -6}
+WHERE: dict[str, Callable[..., object]] = {
+    "running": die_running,
+    "pickling": die_pickling,
+    "unpickling": die_unpickling,
+    "in garbage collection": die_in_garbage_collection,
+}
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("where", WHERE)
+def test_whatever_ends_a_worker_its_attempt_is_to_blame_and_the_next_one_works_f2_f3(
+    owner: Owner, how: str, where: str
+) -> None:
+    given = DiesWhenUnpickled(how) if where == "unpickling" else how
+    owner.invoke(1, WHERE[where], dumps(given))
+    owner.until(lambda: owner.ended(1))
+    if how != "sys.exit":
+        loss = owner.losses[1]
+        assert (loss.reason, loss.status, loss.charged) == (LossReason.DIED, STATUSES[how], True)
+        assert "while it ran this body" in str(error_of(loss, "n", 0, 0))
+    elif where == "in garbage collection":
+        assert owner.results[1] > 0  # Python says that it has ignored it
+    else:
+        error = owner.errors[1]
+        assert "SystemExit" in f"{error.type_name}: {error.message}"
+    assert owner.result(2, double, dumps(4)) == 8
+
+
+def test_a_stack_overflow_in_c_is_a_crash_as_any_other(owner: Owner) -> None:
+    owner.invoke(1, die_running, dumps("stack overflow"))
+    owner.until(lambda: owner.ended(1))
+    if 1 in owner.losses:
+        assert owner.losses[1].status == -11
+        assert owner.losses[1].charged
+    else:
+        assert owner.errors[1].type_name == "RecursionError"  # where Python guards its C code
+    assert owner.result(2, double, dumps(4)) == 8
+
+
+def test_what_raises_or_dies_at_exit_has_no_effect_on_results_f32() -> None:
+    for how in ("SIGSEGV", "sys.exit"):
+        with Pool(1, show=quiet) as pool:
+            assert Owner(pool).result(1, die_at_exit, dumps(how)) == "done"
+
+
+# -- what bodies leave behind ------------------------------------------------------------------------
+
+
+def spoil(directory: str) -> None:
+    os.chdir(directory)
+    os.umask(0o077)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    sys.stdout = None
+    os.close(1)
+    os.close(2)
+    time.sleep(0.01)
+
+
+def state() -> dict[str, Any]:
+    mask = os.umask(0)
+    os.umask(mask)
+    print("still printing")
+    return {
+        "pid": os.getpid(),
+        "directory": str(Path.cwd()),
+        "umask": mask,
+        "handlers": [
+            str(signal.getsignal(each)).partition(" at ")[0]
+            for each in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+        ],
+        "limit": resource.getrlimit(resource.RLIMIT_FSIZE),
+        "files": [Path(f"/proc/self/fd/{each}").readlink() for each in (1, 2)],
+    }
+
+
+def test_what_a_body_changes_of_its_process_is_put_back_f30(owner: Owner, tmp_path: Path) -> None:
+    before = owner.result(1, state)
+    owner.invoke(2, spoil, dumps(str(tmp_path)))
+    owner.until(lambda: owner.ended(2))
+    assert owner.result(3, state) == before
+
+
+def test_after_a_body_has_set_its_own_handlers_the_next_one_can_be_interrupted_f30(
+    owner: Owner, tmp_path: Path
+) -> None:
+    workers = set(owner.pool._peers)
+    owner.result(1, spoil, dumps(str(tmp_path)))
+    key = owner.invoke(2, sleep, dumps(1000))
+    owner.pool.flush()
+    wait_for(lambda: any(peer.stepping.number for peer in owner.pool._peers.values()))
+    owner.pool.cancel(key)
+    owner.until(lambda: owner.ended(2))
+    assert set(owner.pool._peers) == workers
+
+
+def fork_and_return() -> int:
+    return os.fork()
+
+
+def fork_and_exit() -> int:
+    pid = os.fork()
+    if pid == 0:
+        print("child")
+        os._exit(5)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_child_that_comes_back_from_a_body_ends_and_harms_nothing_f25(owner: Owner) -> None:
+    pid = owner.result(1, fork_and_return)
+    assert pid > 0
+    wait_for(lambda: not is_alive(pid))
+    assert owner.result(2, fork_and_exit) == 5
+    assert owner.result(3, double, dumps(4)) == 8
+    assert owner.losses == {}
+
+
+def leave_a_process() -> int:
+    return subprocess.Popen(["sleep", "1000"]).pid
+
+
+def test_a_process_that_outlives_its_worker_is_killed_with_it_f26(owner: Owner) -> None:
+    child = owner.result(1, leave_a_process)
+    assert is_alive(child)
+    owner.invoke(2, die_running, dumps("SIGKILL"))
+    owner.until(lambda: owner.ended(2))
+    wait_for(lambda: not is_alive(child))
+
+
+# -- what sessions leave behind ----------------------------------------------------------------------
+
+
+def test_directories_of_dead_sessions_are_swept_and_those_of_the_living_stay_f10(tmp_path: Path) -> None:
+    paths = {
+        name: tmp_path / f"orchestrator-{name}" for name in ("living", "reused", "dead", "elsewhere")
+    }
+    for path in paths.values():
+        path.mkdir()
+        claim(path)
+    (tmp_path / "orchestrator-of-something-else").mkdir()
+    namespace, pid, started = map(int, (paths["living"] / "owner").read_text().split())
+    (paths["reused"] / "owner").write_text(f"{namespace} {pid} {started + 1}")
+    (paths["dead"] / "owner").write_text(f"{namespace} {2**31 - 1} 1")
+    (paths["elsewhere"] / "owner").write_text(f"{namespace + 1} {2**31 - 1} 1")
+    sweep(tmp_path)
+    assert {path.name.removeprefix("orchestrator-") for path in tmp_path.iterdir()} == {
+        "living",
+        "elsewhere",
+        "of-something-else",
+    }
+
+
+def test_sigterm_ends_a_run_in_order_with_status_143_f11(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import sys, time\n"
+        "from orchestrator import Flow, node\n"
+        "@node\n"
+        "def wait():\n"
+        "    print('begun', flush=True)\n"
+        "    try:\n"
+        "        time.sleep(1000)\n"
+        "    finally:\n"
+        "        print('cleaned up')\n"
+        "with Flow() as flow:\n"
+        "    flow.waiting = wait()\n"
+        "flow.run(workers=1)\n"
+    )
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.terminate()
+        assert process.stdout.read() == "cleaned up\n"
+        assert process.wait() == 143
