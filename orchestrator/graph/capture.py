@@ -59,7 +59,7 @@ def refuse_shared(body: Body, node: str) -> None:
     for use in uses(body):
         if use.value is builtins.input:
             raise TerminalInputError(node, "input()", use.place)
-        if use.value is sys.stdin or _reads_stdin(use):
+        if _reads_stdin(use):
             raise TerminalInputError(node, "sys.stdin", use.place)
 
 
@@ -123,11 +123,13 @@ def _change(use: Use) -> str | None:
     """What a use does to the variable, as a verb; None if that is nothing to warn of."""
     if use.change is Change.ASSIGNS:
         return str(use.change.value)
-    if use.value is UNKNOWN or isinstance(use.value, types.ModuleType):
+    # Not isinstance, which asks the object itself: a proxy may stand for nothing yet, and raise.
+    kind = type(use.value)
+    if use.value is UNKNOWN or issubclass(kind, types.ModuleType):
         return None  # a setting of a module is made for the process it is made in
     if use.change is not None:
         return str(use.change.value)
-    if isinstance(use.value, _CONTAINERS) and use.attribute in _ALTERING:
+    if issubclass(kind, _CONTAINERS) and use.attribute in _ALTERING:
         return f"calls .{use.attribute}() of"
     return None
 
@@ -152,4 +154,6 @@ _HARMLESS: Final = frozenset({"isatty", "encoding", "fileno", "name"})
 
 
 def _reads_stdin(use: Use) -> bool:
-    return use.value is sys and use.attribute == "stdin" and use.further not in _HARMLESS
+    if use.value is sys:
+        return use.attribute == "stdin" and use.further not in _HARMLESS
+    return use.value is sys.stdin is not None and use.attribute not in _HARMLESS

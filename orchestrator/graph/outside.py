@@ -76,7 +76,7 @@ def _functions(body: object) -> Iterator[types.FunctionType]:
     elif isinstance(body, type):
         for ancestor in body.__mro__:
             for member in vars(ancestor).values():
-                function = getattr(member, "__func__", member)  # of a static or class method
+                function = member.__func__ if isinstance(member, staticmethod | classmethod) else member
                 if isinstance(function, types.FunctionType):
                     yield function
 

@@ -407,3 +407,36 @@ def test_a_function_of_ours_called_input_is_allowed_rule_16_9() -> None:
     with Flow() as f:
         f.a = body("?")
     compiled(f)
+
+
+def test_without_a_terminal_a_variable_that_is_none_is_no_terminal_rule_16_9(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as in a program without a console
+    nothing = None
+
+    @node
+    def body(x: int) -> Any:
+        return nothing, x
+
+    with Flow() as f:
+        f.a = body(1)
+    compiled(f)
+
+
+class Proxy:
+    """Stands for an object that is not there yet."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        raise RuntimeError("outside of a request")
+
+
+def test_objects_are_not_asked_what_they_are(warned: list[warnings.WarningMessage]) -> None:
+    proxy: Any = Proxy()
+
+    @node
+    def body(x: int) -> None:
+        proxy.append(x)
+
+    assert not warned
