@@ -87,7 +87,8 @@ class Delivery(Generic[E]):
     def next_number(self) -> int:
         """The number of the envelope that goes now and acknowledges all that was ``received``."""
         self.sent += 1
-        self.told()
+        if self.resending is not None:
+            self.told()
         return self.sent
 
     def told(self) -> None:
@@ -112,7 +113,6 @@ class Delivery(Generic[E]):
         epoch: int,
         number: int,
         acknowledged: int,
-        *,
         bare: bool = False,
         size_bytes: int = 0,
         now: float = 0.0,
@@ -126,16 +126,20 @@ class Delivery(Generic[E]):
         if epoch != self.epoch:
             self.stale += 1
             return False
-        if number > self.received + (not bare):
-            raise MissingEnvelopes(number, self.received)
+        received = self.received
+        if number > received and (bare or number != received + 1):
+            raise MissingEnvelopes(number, received)
         if acknowledged > self.sent:
             raise ProtocolError(f"{acknowledged} envelopes are acknowledged, and {self.sent} were sent")
         if acknowledged > self.acknowledged:  # else one sent again, which knew less
-            self._free(acknowledged)
+            if self.resending is not None:
+                self._free(acknowledged)
+            self.acknowledged = acknowledged
         if bare:
             return False
-        self._owe(size_bytes, now)
-        if number <= self.received:
+        if self.resending is not None:
+            self._owe(self.resending, size_bytes, now)
+        if number <= received:
             self.duplicates += 1
             return False
         self.received = number
@@ -161,17 +165,12 @@ class Delivery(Generic[E]):
     # -- private ----------------------------------------------------------------------------------
 
     def _free(self, acknowledged: int) -> None:
-        outbox = self._outbox
-        for _ in range(min(acknowledged - self.acknowledged, len(outbox))):
-            _, size = outbox.popleft()
+        for _ in range(acknowledged - self.acknowledged):
+            _, size = self._outbox.popleft()
             self.outbox_bytes -= size
-        self.acknowledged = acknowledged
 
-    def _owe(self, size_bytes: int, now: float) -> None:
+    def _owe(self, resending: Resending, size_bytes: int, now: float) -> None:
         """The peer keeps an envelope until it hears that it was taken, be it for the second time."""
-        resending = self.resending
-        if resending is None:
-            return
         self._owed_bytes += size_bytes
         # A writer that waits for room must hear in time that it has some.
         urgent = self._owed_bytes >= resending.outbox_bytes // 4

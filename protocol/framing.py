@@ -140,7 +140,7 @@ class Session(Generic[Out, In]):
     def bare(self, number: int) -> list[Buffer]:
         """An envelope without messages that acknowledges all that was read (``Delivery.take``)."""
         assert not self._count, "what was written goes first"
-        self._pack(number)
+        _pack(self._header, self.delivery, number, 0)
         self.delivery.told()
         parts: list[Buffer] = [self._header]
         self._open()
@@ -161,19 +161,13 @@ class Session(Generic[Out, In]):
                 f"{FRAMES_LIMIT} frames and {HEADER_LIMIT_BYTES} bytes can be sent at once"
             )
         delivery = self.delivery
-        self._pack(delivery.next_number())
+        number = delivery.next_number()
+        _pack(header, delivery, number, self._count)
         parts = [header, *frames]
         if delivery.resending is not None:
             delivery.keep(parts, len(header) + self._payload_bytes)
         self._full.append(parts)
         self._open()
-
-    def _pack(self, number: int) -> None:
-        delivery = self.delivery
-        _PREFIX.pack_into(
-            self._header, 0, _ARRAY_OF_4, _UINT64, delivery.epoch, _UINT64, number,
-            _UINT64, delivery.received, _ARRAY32, self._count,
-        )  # fmt: skip
 
     def _open(self) -> None:
         self._header = bytearray(_PREFIX.size)
@@ -195,16 +189,11 @@ class Session(Generic[Out, In]):
         header = _decode(self._decoder, parts)
         delivery = self.delivery
         size = 0 if delivery.resending is None else sum(map(len, parts))
-        if not delivery.take(
-            header.epoch,
-            header.number,
-            header.acknowledged,
-            bare=not header.messages,
-            size_bytes=size,
-            now=now,
-        ):
-            return None
-        return Envelope(header.messages, parts[1:])
+        messages = header.messages
+        bare = not messages
+        if delivery.take(header.epoch, header.number, header.acknowledged, bare, size, now):
+            return Envelope(messages, parts[1:])
+        return None
 
 
 def coordinator_session(
@@ -265,6 +254,13 @@ def _decode(decoder: msgpack.Decoder[_Header[In]], parts: Parts) -> _Header[In]:
             f"envelopes count from 1, and {MESSAGES_LIMIT} messages are legal"
         )
     return header
+
+
+def _pack(header: bytearray, delivery: Delivery[list[Buffer]], number: int, messages: int) -> None:
+    _PREFIX.pack_into(
+        header, 0, _ARRAY_OF_4, _UINT64, delivery.epoch, _UINT64, number,
+        _UINT64, delivery.received, _ARRAY32, messages,
+    )  # fmt: skip
 
 
 _encoder: Final = msgpack.Encoder()

@@ -87,6 +87,7 @@ class Schedule:
             mock.patch.object(peer_module, "Page", SimulatedPage),
         ):
             self._run()
+            self.pool._release.detach()  # nothing is to be given back when the interpreter ends
         return Result(
             self.seed,
             self.world.log_hash,
