@@ -1,7 +1,7 @@
 """Plants each defect in a copy of the packages and runs tests on it: ``python -m tests.mutants``.
 
-Prints which test caught which defect, or how long it hung; ends with 1 if one survived. Give names, or
-parts of them, to plant only those.
+Prints which test, or which seed of the simulation, caught which defect, or how long it hung; ends with 1
+if one survived. Give names, or parts of them, to plant only those.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ import time
 from pathlib import Path
 
 from tests.mutants.planted import MUTANTS, Mutant
+from tests.mutants.pool import BY_SEED, POOL_MUTANTS
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("orchestrator", "executor", "protocol", "tests", "pyproject.toml")
 PATIENCE_S = 120.0
+PYTEST = ("pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider")
+SEEDS = ("tests.simulation", "--fail-fast", "--schedules", "10000")
+SEEDS_PATIENCE_S = 1800.0
 
 
 def main() -> int:
     """Plant what the command line asks for."""
     options = _parser().parse_args()
     survivors = []
-    for mutant in MUTANTS:
+    for mutant in (*MUTANTS, *POOL_MUTANTS):
         if options.only and not any(part in mutant.name for part in options.only):
             continue
         started = time.monotonic()
@@ -72,7 +76,9 @@ def planted(mutant: Mutant, text: str) -> str:
 
 
 def _first_failure(copy: Path, tests: tuple[str, ...]) -> str | None:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
+    by_seed = tests == BY_SEED
+    command = [sys.executable, "-m", *(SEEDS if by_seed else (*PYTEST, *tests))]
+    patience_s = SEEDS_PATIENCE_S if by_seed else PATIENCE_S
     environment = {**os.environ, "PYTHONPATH": str(copy)}
     output = copy / "output"
     with output.open("wb") as file:
@@ -86,17 +92,19 @@ def _first_failure(copy: Path, tests: tuple[str, ...]) -> str | None:
             start_new_session=True,
         )
         try:
-            run.wait(PATIENCE_S)
+            run.wait(patience_s)
         except subprocess.TimeoutExpired:
-            return f"hung for {PATIENCE_S:.0f} s"
+            return f"hung for {patience_s:.0f} s"
         finally:
             _end(run)
     if run.returncode == 0:
         return None
     text = output.read_text(errors="replace")
+    if by_seed and (violation := re.search(r"^seed \d+: .*", text, re.MULTILINE)):
+        return violation[0][:200]
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
     hung = " (by its timeout)" if "Timeout" in text else ""
-    return failed[1].removeprefix("tests/") + hung if failed else f"pytest ended with {run.returncode}"
+    return failed[1].removeprefix("tests/") + hung if failed else f"it ended with {run.returncode}"
 
 
 def _end(run: subprocess.Popen[bytes]) -> None:
