@@ -24,7 +24,8 @@ from protocol.messages import (
     StreamInput,
 )
 from protocol.values import Value
-from tests.simulation.process import Kind, Process, chunk_of, result_of
+from tests.simulation.bodies import Kind, chunk_of, result_of
+from tests.simulation.process import Process
 from tests.simulation.world import Violation, World
 
 RUN: Final = RunId(1)

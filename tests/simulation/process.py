@@ -6,10 +6,8 @@ worker does; time in a body is an event of the world.
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from typing import Any, Final
@@ -44,6 +42,7 @@ from protocol.messages import (
     Welcome,
 )
 from protocol.resumable import ResumableSession
+from tests.simulation.bodies import Body, Kind, SimulatedPage, chunk_of, result_of
 from tests.simulation.faults import STATUSES, Faults, Flaw, KillPoint
 from tests.simulation.network import End
 from tests.simulation.world import Violation, World
@@ -52,59 +51,6 @@ RESENDING: Final = Resending(outbox_bytes=64 * 1024, acknowledge_s=0.2)
 LIVENESS: Final = Liveness(
     beat_s=1.0, suspect_after_s=3.0, lost_after_s=8.0, connect_s=1.0, retry_s=0.05, retry_limit_s=1.0
 )
-LARGE: Final = bytes(20_000)
-
-
-class Kind(enum.IntEnum):
-    """What a body does; its code's payload says it, and how much."""
-
-    VALUE = 0
-    LARGE = 1  # returns what needs a segment
-    STATEFUL = 2  # pinned
-    FAILS = 3
-    PRODUCER = 4
-    CONSUMER = 5
-    POISON = 6  # ends its worker whenever it runs
-
-
-@dataclass
-class Body:
-    key: AttemptKey
-    kind: Kind
-    chunks: int
-    credit: int
-    emitted: int = 0
-    taken: int = 0
-    count: int | None = None  # of the stream it reads, once that has ended
-    buffer: deque[bytes] = field(default_factory=deque)
-    received: int = 0
-    total: int = 0
-    cancels: int = 0
-    rests: bool = False
-    queued: bool = False
-    flaw: Flaw | None = None
-    seconds: float = 0.0  # of all its steps
-
-
-class SimulatedPage:
-    """``executor.page.Page`` without memory that is shared."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.cells = [0] * 8
-        self.times = [0.0] * 8
-
-    def trace(self) -> str:
-        return ""
-
-    def close(self) -> None: ...
-
-
-def chunk_of(node: int, number: int) -> bytes:
-    return b"%d.%d" % (node, number)
-
-
-def result_of(kind: Kind, node: int, total: int = 0) -> bytes:
-    return b"%d=%d" % (node, total) + (LARGE if kind is Kind.LARGE else b"")
 
 
 class _Ended(Exception):

@@ -24,9 +24,10 @@ from protocol.link import Link
 from protocol.messages import AttemptKey, Drain, FromCoordinator, FromWorker
 from protocol.resumable import ResumableSession
 from protocol.transport import Received
+from tests.simulation.bodies import SimulatedPage
 from tests.simulation.faults import Faults, Flaw
 from tests.simulation.network import End, connect
-from tests.simulation.process import LIVENESS, RESENDING, Process, SimulatedPage
+from tests.simulation.process import LIVENESS, RESENDING, Process
 from tests.simulation.world import Violation, World
 
 

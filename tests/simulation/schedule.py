@@ -18,10 +18,11 @@ from executor.resources import Signal
 from executor.worker_states import WorkerState
 from protocol.framing import Parts
 from protocol.messages import AttemptKey
+from tests.simulation.bodies import SimulatedPage
 from tests.simulation.client import HARD_BYTES, RUN, SOFT_BYTES, Client
 from tests.simulation.faults import Faults, KillPoint, Moment
 from tests.simulation.network import break_connection
-from tests.simulation.process import Process, SimulatedPage
+from tests.simulation.process import Process
 from tests.simulation.resources import SimulatedResources
 from tests.simulation.world import Violation, World
 
