@@ -35,6 +35,13 @@ class NodeState:
         self._encoded: Value | None = None
         self._is_held = False
 
+    @classmethod
+    def of(cls, start: Start) -> NodeState:
+        """The state of a node of somebody else's, for one run."""
+        state = cls()
+        state.committed, state._encoded = start.state, start.changes
+        return state
+
     def enter(self, encode: Callable[[object], Value]) -> None:
         """A run of the flow begins; ``encode`` makes a value of the changes.
 

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from protocol.messages import RunId, WireValue
+from protocol.messages import RunId, WireStart, WireValue
 
 SERVICE_VERSION: Final = 1
 
@@ -32,8 +32,9 @@ class ClientHello(Struct, frozen=True, array_like=True, tag=1):
 class Submit(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
     """Client -> coordinator: run a flow. Answered by ``Accepted`` or ``Rejected``.
 
-    ``label`` is what people call it. ``limits`` maps node numbers to the generation to stop at. A flow
-    that is not ``detached`` is cancelled when its client is gone.
+    ``label`` is what people call it. ``limits`` maps node numbers to the generation to stop at,
+    ``states`` those of nodes that are classes to what their instances are made from. A flow that is not
+    ``detached`` is cancelled when its client is gone.
     """
 
     request: int
@@ -44,6 +45,7 @@ class Submit(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     constant_limit: tuple[int, ...] | None
     timeout_s: float | None
     terminate_on_node_error: bool
+    states: dict[int, WireStart]
     detached: bool
 
 
@@ -223,6 +225,14 @@ class Result(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     released_bytes: int
 
 
+class StateKept(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=14):
+    """Coordinator -> client: the state that a node which is a class has now."""
+
+    run: RunId
+    node: int
+    state: WireValue
+
+
 class Finished(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
     """Coordinator -> client: the flow ended; all its results came before.
 
@@ -314,6 +324,7 @@ ToClient: TypeAlias = (
     | Progress
     | Printed
     | Result
+    | StateKept
     | Finished
     | Status
     | Waits

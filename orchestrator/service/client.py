@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import msgspec
 
@@ -20,8 +20,10 @@ from executor.code import encode_code
 from executor.output import Printed as Output
 from executor.output import pass_on
 from orchestrator.graph.compile import compile_flow
-from orchestrator.graph.flow import Flow, StopAt, publish
+from orchestrator.graph.flow import Flow, StopAt, publish, states_of
 from orchestrator.graph.limits import stop_limits
+from orchestrator.keeping import in_use
+from orchestrator.node_state import NodeState
 from orchestrator.report import RunReport
 from orchestrator.running import parameter_values
 from orchestrator.runtime.outcome import Interrupted, LimitReached
@@ -52,6 +54,7 @@ from protocol.client_messages import (
     Progress,
     Rejected,
     Result,
+    StateKept,
     Status,
     StopService,
     Submit,
@@ -60,11 +63,12 @@ from protocol.client_messages import (
 )
 from protocol.framing import Envelope
 from protocol.importing import Elsewhere, for_workers
-from protocol.messages import RunId
+from protocol.messages import RunId, WireStart
 from protocol.serialization import dumps, renew
 from protocol.values import Local
 
-_Envelope = Envelope[ToClient]
+_Envelope: TypeAlias = Envelope[ToClient]
+_OfFlow: TypeAlias = Progress | Printed | Result | StateKept | Finished
 _Answer = TypeVar("_Answer")
 
 
@@ -164,7 +168,10 @@ class CoordinatorClient:
             )
             _require_workers_only(spec)
             values = parameter_values(spec, local, dict(parameters or {}))
-        limits = stop_limits(flow, stop_at_node_generation)
+            limits = stop_limits(flow, stop_at_node_generation)
+            states = states_of(flow)
+            running = ExitStack()
+            running.enter_context(in_use(states, spec))
         attach = self._link.session.attach
         request = next(self._requests)
         message = Submit(
@@ -177,14 +184,26 @@ class CoordinatorClient:
             limits.constants,
             timeout_s,
             terminate_on_node_error,
+            {number: self._wire_start(state) for number, state in states.items()},
             detach,
         )
-        accepted = self._ask(request, message, Accepted)
-        handle = FlowHandle(self, accepted.run, message.label, flow, spec)
+        with running:
+            accepted = self._ask(request, message, Accepted)
+            handle = FlowHandle(self, accepted.run, message.label, flow, spec, running.pop_all())
         self._handles[accepted.run] = handle
         for early, envelope in self._early.pop(accepted.run, ()):
             handle.hear(early, envelope)
         return handle
+
+    def _wire_start(self, state: NodeState) -> WireStart:
+        start, _ = state.begin()
+        attach = self._link.session.attach
+        if start is None:
+            return WireStart(None, None)
+        return WireStart(
+            None if start.state is None else attach(start.state),
+            None if start.changes is None else attach(start.changes),
+        )
 
     # -- the service -------------------------------------------------------------------------------
 
@@ -238,7 +257,7 @@ class CoordinatorClient:
         self._link.pump(timeout_s)
 
     def _hear(self, message: ToClient, envelope: _Envelope) -> None:
-        if isinstance(message, Progress | Printed | Result | Finished):
+        if isinstance(message, Progress | Printed | Result | StateKept | Finished):
             handle = self._handles.get(message.run)
             if handle is not None:
                 handle.hear(message, envelope)
@@ -267,8 +286,15 @@ class FlowHandle:
     """
 
     def __init__(
-        self, client: CoordinatorClient, run: RunId, label: str, flow: Flow, spec: FlowSpec
+        self,
+        client: CoordinatorClient,
+        run: RunId,
+        label: str,
+        flow: Flow,
+        spec: FlowSpec,
+        running: ExitStack,
     ) -> None:
+        """``running`` lets go of the nodes' states when it is closed."""
         self.run = run
         self.label = label
         self.progress: dict[int, NodeProgress] = {}
@@ -278,6 +304,7 @@ class FlowHandle:
         self._client = client
         self._flow = flow
         self._spec = spec
+        self._running = running
         self._newest = Newest()
         self._outcome: AnyOutcome | None = None
         self._report: RunReport | None = None
@@ -314,7 +341,6 @@ class FlowHandle:
             raise TimeoutError(f"run {self.run} ({self.label}) has not ended within {timeout_s} s")
         outcome = self._outcome
         assert outcome is not None
-        assert self._report is not None
         if isinstance(outcome, Interrupted):
             raise FlowCancelled(self.run, self.label)
         if isinstance(outcome, Crashed):
@@ -322,6 +348,7 @@ class FlowHandle:
         error = None if isinstance(outcome, LimitReached) else exception_for(outcome, self._spec)
         if error is not None:
             raise error
+        assert self._report is not None
         return self._report
 
     def finish(self) -> RunReport:
@@ -343,7 +370,7 @@ class FlowHandle:
             with suppress(RequestRejected):  # it has ended meanwhile
                 self._client.cancel(self.run)
 
-    def hear(self, message: Progress | Printed | Result | Finished, envelope: _Envelope) -> None:
+    def hear(self, message: _OfFlow, envelope: _Envelope) -> None:
         """Take what the coordinator says about this flow; for the client."""
         match message:
             case Progress(_, nodes):
@@ -356,9 +383,13 @@ class FlowHandle:
                 values = None if outputs is None else tuple(map(envelope.value, outputs))
                 emissions = self._newest.chunks if run_level else self._newest.finals
                 emissions[node] = Emission(generation, values, released_bytes)
+            case StateKept(_, node, state):
+                states_of(self._flow)[node].commit(envelope.value(state))
             case Finished(_, outcome, report, causes):
-                self._report = msgspec.msgpack.decode(report, type=RunReport)
+                if report:
+                    self._report = msgspec.msgpack.decode(report, type=RunReport)
                 self._outcome = decode_outcome(outcome, list(map(envelope.value, causes)))
+                self._running.close()
                 publish(self._flow, RunResults(self._spec, self._newest))
 
 

@@ -14,7 +14,6 @@ from typing import Final
 
 import msgspec
 
-from executor.errors import PoolBroken
 from executor.output import Printed as Output
 from executor.output import pass_on
 from executor.pool import Pool
@@ -23,6 +22,7 @@ from orchestrator.event_loop import TaskCancelled, TaskHandle, current_event_loo
 from orchestrator.progress import progress_of
 from orchestrator.pump import Pump
 from orchestrator.running import report_of
+from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
 from orchestrator.runtime.outcome import Done, Failed, Interrupted, LimitReached, NodeFailed
 from orchestrator.runtime.raising import exception_for
@@ -43,6 +43,7 @@ from protocol.client_messages import (
     Rejected,
     Result,
     RunStatus,
+    StateKept,
     Submit,
     Waits,
 )
@@ -61,7 +62,7 @@ PROGRESS_S: Final = 0.2
 class Running:
     """A flow that has not ended. ``shown`` is the progress that its client has been told."""
 
-    spec: FlowSpec
+    job: Job
     spill: DiskSpill
     coordinator: Coordinator
     label: str
@@ -107,9 +108,7 @@ class Flows:
         spill = DiskSpill()
         job = read_submission(message, envelope, spill, lambda _: _note_change(place))
         coordinator = Coordinator(job, self._pump)
-        flow = Running(
-            job.spec, spill, coordinator, message.label, client, message.detached, monotonic()
-        )
+        flow = Running(job, spill, coordinator, message.label, client, message.detached, monotonic())
         place.append(flow)
         self._running[coordinator.number] = flow
         client.write(Accepted(message.request, coordinator.number))
@@ -144,40 +143,49 @@ class Flows:
             flow.task.cancel()
 
     async def _run(self, flow: Running) -> None:
-        outcome: AnyOutcome | None
-        machine = flow.coordinator.machine
+        outcome = await self._outcome_of(flow)
+        number = flow.coordinator.number
+        del self._running[number]
+        try:
+            self._end(flow, outcome)
+        except Exception as error:
+            # A defect of ours must not leave the client waiting.
+            log.exception("the end of run %d (%s) cannot be told", number, flow.label)
+            encoded, _ = encode_outcome(Crashed(f"{type(error).__name__}: {error}"))
+            flow.client.write(Finished(number, encoded, b"", []))
+        finally:
+            flow.spill.close()
+
+    async def _outcome_of(self, flow: Running) -> AnyOutcome:
+        """Run it to the end, whatever that is."""
         try:
             outcome = (await flow.coordinator.run()).outcome
         except TaskCancelled:
-            outcome = Interrupted()
-        except PoolBroken as error:
-            outcome = Crashed(str(error))
+            return Interrupted()
         except Exception as error:
             log.exception("run %d (%s) could not go on", flow.coordinator.number, flow.label)
-            outcome = Crashed(f"{type(error).__name__}: {error}")
+            return Crashed(f"{type(error).__name__}: {error}")
         assert outcome is not None, "a run that ended has an outcome"
-        if self._pool.failure is not None and not isinstance(outcome, Done | Interrupted):
-            outcome = Crashed(str(self._pool.failure))
-        self._end(flow, machine, outcome)
+        if self._pool.failure is not None and not isinstance(outcome, Done):
+            return Crashed(str(self._pool.failure))
+        return outcome
 
-    def _end(self, flow: Running, machine: FlowMachine, outcome: AnyOutcome) -> None:
+    def _end(self, flow: Running, outcome: AnyOutcome) -> None:
         number = flow.coordinator.number
-        seconds = monotonic() - flow.started
-        del self._running[number]
-        status = self._status(number, flow, _ended_state(outcome), _first_line(outcome, flow.spec))
-        self._ended[number] = status
+        detail = _first_line(outcome, flow.job.spec)
+        status = self._ended[number] = self._status(number, flow, _ended_state(outcome), detail)
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
         log.info("run %d (%s) is over: %s", number, flow.label, status.state)
         if not flow.client.is_gone:
             self._tell_changes(flow)
             _note_dropped(number, flow)
-            _send_results(flow.client, number, machine)
-            report = msgspec.msgpack.encode(report_of(machine, self._pool.workers, seconds))
+            _send_results(flow.client, number, flow.coordinator.machine)
+            _send_states(flow.client, number, flow.job)
             encoded, causes = encode_outcome(outcome)
+            report = report_of(flow.coordinator.machine, self._pool.workers, status.seconds)
             attached = list(map(flow.client.session.attach, causes))
-            flow.client.write(Finished(number, encoded, report, attached))
-        flow.spill.close()
+            flow.client.write(Finished(number, encoded, msgspec.msgpack.encode(report), attached))
 
     def show(self, output: Output) -> None:
         """Pass on what was printed to the client of the flow that has; else to where ours goes."""
@@ -278,6 +286,12 @@ def _send_results(client: Client, run: RunId, machine: FlowMachine) -> None:
     for run_level, emissions in enumerate(levels):
         for node, emission in emissions.items():
             client.write(_result(client, run, node, run_level, emission))
+
+
+def _send_states(client: Client, run: RunId, job: Job) -> None:
+    for node, state in job.states.items():
+        if state.committed is not None:
+            client.write(StateKept(run, node, client.session.attach(state.committed)))
 
 
 def _result(client: Client, run: RunId, node: int, run_level: int, emission: Emission) -> Result:

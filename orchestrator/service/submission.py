@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from executor.host import Start
+from orchestrator.node_state import NodeState
 from orchestrator.runtime.chunk_log import Spill
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
@@ -22,6 +24,7 @@ from orchestrator.spec import (
 from protocol.client_messages import Submit
 from protocol.errors import ProtocolError
 from protocol.framing import Envelope
+from protocol.messages import WireStart
 from protocol.values import Local, Value
 
 _decoder = msgspec.msgpack.Decoder(FlowSpec)
@@ -49,6 +52,7 @@ def read_submission(
     try:
         spec = _decoder.decode(_joined(envelope.value(message.spec)))
         parameters = {name: envelope.value(wire) for name, wire in message.parameters.items()}
+        starts = {node: _start(wire, envelope) for node, wire in message.states.items()}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ProtocolError) as error:
         raise BadSubmission(f"the flow does not decode: {error}") from error
     problem = next(problems_of(spec), None) or _problem_of_run(spec, message, parameters)
@@ -64,6 +68,12 @@ def read_submission(
         terminate_on_node_error=message.terminate_on_node_error,
         spill=spill,
         observe=observe,
+        # One for each, so that what they keep can be sent back.
+        states={
+            index: NodeState.of(starts.get(index, Start()))
+            for index, node in enumerate(spec.nodes)
+            if node.pinned
+        },
     )
 
 
@@ -126,6 +136,13 @@ def _problem_of_run(spec: FlowSpec, message: Submit, parameters: dict[str, Value
     if message.timeout_s is not None and not message.timeout_s >= 0:
         return f"a timeout of {message.timeout_s} s"
     return None
+
+
+def _start(wire: WireStart, envelope: Envelope[object]) -> Start:
+    return Start(
+        None if wire.state is None else envelope.value(wire.state),
+        None if wire.changes is None else envelope.value(wire.changes),
+    )
 
 
 def _joined(value: Value) -> bytes:

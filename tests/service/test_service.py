@@ -66,6 +66,15 @@ def fail(text: str) -> None:
 
 
 @node
+class Counter:
+    total = 0
+
+    def call(self, step: int) -> int:
+        self.total += step
+        return self.total
+
+
+@node
 def talk() -> None:
     print("one line")
     print("and ", end="")
@@ -118,6 +127,25 @@ def test_a_flow_runs_elsewhere_and_its_results_are_read_here(client: Coordinator
     assert client.run(f, parameters={"count": 3}).status == "done"
     assert f.result.get_data() == (6,)
     assert client.run(f, stop_at_node_generation={f.source: (0, 3)}).status == "limit"
+
+
+def test_a_node_that_is_a_class_keeps_its_state_between_runs_here_and_there(
+    client: CoordinatorClient,
+) -> None:
+    with Flow() as f:
+        f.count = Counter(1)  # type: ignore[call-arg]  # the parameters of its call
+    f.count.total = 10
+    client.run(f)
+    assert f.count.get_data() == (11,)
+    client.run(f)
+    assert f.count.total == 12
+    f.run(workers=0)
+    assert f.count.get_data() == (13,)
+    handle = client.submit(f)
+    with pytest.raises(RuntimeError, match="running already"):
+        client.submit(f)
+    handle.result()
+    assert f.count.total == 14
 
 
 def test_an_exception_of_a_node_is_raised_here_with_the_worker_s_traceback(
@@ -274,7 +302,7 @@ def test_a_flow_that_does_not_decode_is_an_error_for_that_client_only(
 ) -> None:
     handle = client.submit(sleeping(0.2))
     with pytest.raises(RequestRejected, match="the flow does not decode"):
-        client._ask(99, Submit(99, "x", b"\xc1", {}, {}, None, None, True, False), Accepted)
+        client._ask(99, Submit(99, "x", b"\xc1", {}, {}, None, None, True, {}, False), Accepted)
     handle.result()
 
 
