@@ -29,10 +29,16 @@ SEEDS = range(60)
 def test_p2_random_stream_graphs_give_the_same_whatever_dies(window: int) -> None:
     retried = 0
     for seed in range(60):
-        simulate(reference := stream_flow(seed, window), seed=seed)
+        undisturbed = simulate(reference := stream_flow(seed, window), seed=seed).outcome
+        assert isinstance(undisturbed, Done)
         machine = simulate_crashes(flow := stream_flow(seed, window), seed=seed)
         assert isinstance(machine.outcome, Done), (seed, machine.outcome)
-        assert values_of(flow) == values_of(reference), seed
+        given, expected = values_of(flow), values_of(reference)
+        for name in (*machine.outcome.unfinished, *undisturbed.unfinished):
+            # How far a generator has come that its readers have left depends on the schedule (rule 51).
+            given.pop(name, None)
+            expected.pop(name, None)
+        assert given == expected, seed
         retried += sum(each.retries for each in machine.nodes)
     assert retried > 60
 

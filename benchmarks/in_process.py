@@ -1,0 +1,142 @@
+"""Flows in one process, beside the in-process library that has the same semantics (flowno).
+
+    python benchmarks/in_process.py
+
+A chain, a cycle of two nodes, a stream; each with both, interleaved, medians: the ratio of the times. Then
+what a generation and a chunk cost in ours at growing lengths, as ratios to the shortest.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import flowno
+
+from orchestrator import Flow, Stream, node
+
+ROUNDS = 3
+CHAIN = 1_000
+GENERATIONS = 4_000
+CHUNKS = 4_000
+LENGTHS = (1_000, 10_000, 100_000)
+
+
+@node
+def increment(x: int = 0) -> int:
+    return x + 1
+
+
+@node
+def numbers(count: int) -> Any:
+    yield from range(count)
+
+
+@node
+def total(chunks: Stream[int]) -> int:
+    return sum(chunks)
+
+
+@flowno.node
+async def their_increment(x: int = 0) -> int:
+    return x + 1
+
+
+@flowno.node
+async def their_numbers(count: int) -> Any:
+    for index in range(count):
+        yield index
+
+
+@flowno.node(stream_in=["chunks"])
+async def their_total(chunks: Any) -> int:
+    result = 0
+    async for chunk in chunks:
+        result += chunk
+    return result
+
+
+def seconds(run: Callable[[], object]) -> float:
+    started = perf_counter()
+    run()
+    return perf_counter() - started
+
+
+def our_chain(count: int) -> Callable[[], object]:
+    with Flow() as flow:
+        value = increment(0)
+        for _ in range(count - 1):
+            value = increment(value)
+    return lambda: flow.run(workers=0)
+
+
+def our_cycle(generations: int) -> Callable[[], object]:
+    with Flow() as flow:
+        flow.one = increment(flow.two)
+        flow.two = increment(flow.one)
+    return lambda: flow.run(workers=0, stop_at_node_generation={flow.two: (generations - 1,)})
+
+
+def our_stream(chunks: int) -> Callable[[], object]:
+    with Flow() as flow:
+        flow.total = total(numbers(chunks))
+    return lambda: flow.run(workers=0)
+
+
+def their_chain(count: int) -> Callable[[], object]:
+    with flowno.FlowHDL() as flow:
+        value = their_increment(0)
+        for _ in range(count - 1):
+            value = their_increment(value)
+    return flow.run_until_complete
+
+
+def their_cycle(generations: int) -> Callable[[], object]:
+    with flowno.FlowHDL() as flow:
+        flow.one = their_increment(flow.two)
+        flow.two = their_increment(flow.one)
+
+    def run() -> None:
+        try:
+            flow.run_until_complete(stop_at_node_generation=(generations - 1,))
+        except flowno.TerminateLimitReached:
+            pass
+
+    return run
+
+
+def their_stream(chunks: int) -> Callable[[], object]:
+    with flowno.FlowHDL() as flow:
+        flow.total = their_total(their_numbers(chunks))
+    return flow.run_until_complete
+
+
+def main() -> None:
+    cases = (
+        (f"chain of {CHAIN:,} nodes", our_chain, their_chain, CHAIN),
+        (f"cycle of {GENERATIONS:,} generations", our_cycle, their_cycle, GENERATIONS),
+        (f"stream of {CHUNKS:,} chunks", our_stream, their_stream, CHUNKS),
+    )
+    for name, ours, theirs, count in cases:
+        mine, others = [], []
+        for _ in range(ROUNDS):
+            mine.append(seconds(ours(count)))
+            others.append(seconds(theirs(count)))
+        ratio = statistics.median(others) / statistics.median(mine)
+        each = statistics.median(mine) / count * 1e6
+        print(f"{name}: flowno takes {ratio:.1f} times as long ({each:.1f} us each here)")
+    for name, ours in (("generation", our_cycle), ("chunk", our_stream)):
+        costs = []
+        for length in LENGTHS:
+            rounds = [seconds(ours(length)) / length for _ in range(ROUNDS)]
+            costs.append(statistics.median(rounds))
+        growth = ", ".join(
+            f"{length:,}: {cost / costs[0]:.2f}" for length, cost in zip(LENGTHS, costs, strict=True)
+        )
+        print(f"cost per {name} relative to {LENGTHS[0]:,}: {growth}")
+
+
+if __name__ == "__main__":
+    main()
