@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED
-from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar, final
 
 from msgspec import structs
@@ -133,7 +132,7 @@ class TaskFuture(Future[T]):
                 return False
             key = self.invocation.key
             self.key = structs.replace(key, attempt=key.attempt + 1)
-            self.invocation = replace(self.invocation, key=self.key)
+            self.invocation = structs.replace(self.invocation, key=self.key)
             return True
 
     def _end(self, sealed: Callable[[], T], exception: BaseException | None) -> None:

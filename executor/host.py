@@ -12,6 +12,8 @@ import enum
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+from msgspec import Struct
+
 from protocol.messages import (
     UNLIMITED,
     AttemptKey,
@@ -48,8 +50,7 @@ class Start:
     changes: Value | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(Struct, frozen=True):
     """One evaluation of a body (``protocol.messages.Invoke`` before it is written to a wire).
 
     ``pinned``: every invocation of the same (run, node) must go to one worker, which keeps the

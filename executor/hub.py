@@ -246,6 +246,8 @@ class Hub:
 
     def _settle(self, attempt: Attempt, outcome: Step) -> None:
         match outcome:
+            case Returned(value):
+                self._finish(attempt, value)
             case Yielded(chunk):
                 self._emit(attempt, chunk)
             case Blocked(port):
@@ -254,8 +256,6 @@ class Hub:
                 attempt.report_wait(port)
             case Awaiting():
                 self._await(attempt, outcome)
-            case Returned(value):
-                self._finish(attempt, value)
             case Raised(error):
                 self._end_by(attempt, error)
 

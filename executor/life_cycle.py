@@ -13,46 +13,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from greenlet import GreenletExit, greenlet
+from msgspec import Struct
 
 from executor.blueprint import BodyKind
 from executor.body import StreamPort
 from executor.running_loop import AsyncioLoop, enter_running_loop, leave_running_loop
 
 
-@dataclass(frozen=True, slots=True)
-class Yielded:
+class Yielded(Struct, frozen=True):
     """A generator's next chunk; the body now rests at that yield."""
 
     chunk: object
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
+class Blocked(Struct, frozen=True):
     """The body reads a stream that has nothing for it yet."""
 
     port: StreamPort
 
 
-@dataclass(frozen=True, slots=True)
-class Awaiting:
+class Awaiting(Struct, frozen=True):
     """An ``async`` body awaits something that is no stream of ours."""
 
     awaited: object
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(Struct, frozen=True):
     """The body ended. ``value`` is ``NATURAL_END`` for a generator that set no final value."""
 
     value: object
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(Struct, frozen=True):
     """The body ended by an exception."""
 
     error: BaseException

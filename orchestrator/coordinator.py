@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from random import random
+from time import perf_counter
 from typing import Any, Final, TypeAlias
 
 from executor.host import Host
@@ -43,6 +44,9 @@ log = logging.getLogger(__name__)
 
 _run_ids = itertools.count(1)
 _CRASH_PATIENCE_S: Final = 5.0
+SLICE_S: Final = 0.001
+"""For so long inline bodies are stepped before sockets, timers and other tasks are looked at."""
+
 _Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -182,10 +186,13 @@ class Coordinator:
     async def _step_inline(self) -> None:
         hub = self._hub
         while hub.is_ready:
-            # What becomes ready meanwhile waits for the next pass, so that sockets are looked at.
-            for _ in range(hub.ready):
-                hub.step()
-            self.turn()
+            slice_ends = perf_counter() + SLICE_S
+            while hub.is_ready:
+                for _ in range(hub.ready):
+                    hub.step()
+                self.turn()
+                if self.machine.outcome is not None or perf_counter() >= slice_ends:
+                    break
             await sleep(0)
         self._steps_inline = False
 

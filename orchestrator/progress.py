@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from orchestrator.runtime.machine import FlowMachine
-from orchestrator.runtime.state import Node
+from orchestrator.runtime.state import MapRun, Node
 from protocol.client_messages import NodeProgress
 
 WINDOW_S: Final = 5.0
@@ -33,7 +33,7 @@ def _progress(node: Node, running: int, queued: int) -> NodeProgress:
     is_mono = node.spec.kind == "mono"
     total = 0
     run = node.run
-    if run is not None and node.spec.kind == "map":
+    if isinstance(run, MapRun):
         reading = node.streams_in[0].reading_of(run)
         if reading is not None:
             queued += reading.emitted - reading.delivered

@@ -55,14 +55,14 @@ class Firing:
         self.listener: Listener | None = None
         self.ready: deque[int] = deque()
         self.wanted_again: list[int] = []  # busy nodes whose next run has come to be demanded
-        self.held_up: list[
-            int
-        ] = []  # idle nodes whose next run is demanded and has come to lack something
+        # Idle nodes whose next run is demanded and has come to lack something.
+        self.held_up: list[int] = []
 
     def begin(self) -> None:
         """Demand run 0 of every node, in order of creation (rule 33, Start)."""
         for node in range(len(self._next_run)):
             self._demand(node, 0)
+        self.held_up.clear()  # nothing has run, so nothing is full and all of them will be served
 
     def next_run(self, node: int) -> int:
         """The run that the node starts next; it has started all before."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from executor.host import Host, Input, Invocation, WorkerLoss
 from orchestrator.runtime.outcome import Failure, Replayed
 from orchestrator.runtime.progress import Progress
 from orchestrator.runtime.replay import COMPARING, COMPARISON, EQUAL, Comparison, Replay
-from orchestrator.runtime.retrying import AT_ONCE, Delay, after_error, after_loss
-from orchestrator.runtime.state import Flight, Node, Run
+from orchestrator.runtime.retrying import AT_ONCE, Delay, Tries, after_error, after_loss
+from orchestrator.runtime.state import Flight, MapRun, Node, Run
 from orchestrator.runtime.streams import Streams
-from protocol.messages import UNLIMITED, WHOLE, AttemptKey, ErrorReport
+from protocol.messages import UNLIMITED, AttemptKey, ErrorReport
 from protocol.values import Value
 
 
@@ -47,33 +48,27 @@ class Attempts:
 
     def follows_error(self, run: Run, key: AttemptKey, error: ErrorReport) -> bool:
         """An attempt has failed: whether another one follows."""
-        tries = run.tries if key.element == WHOLE else run.in_flight[key.element].tries
-        return self._follows(run, key, after_error(run.node.spec, tries, error))
+        return self._follows(run, key, after_error(run.node.spec, tries_of(run, key), error))
 
     def follows_loss(self, run: Run, key: AttemptKey, loss: WorkerLoss) -> bool:
         """An attempt is lost with its worker: whether another one follows."""
-        tries = run.tries if key.element == WHOLE else run.in_flight[key.element].tries
-        return self._follows(run, key, after_loss(run.node.spec, tries, loss))
+        return self._follows(run, key, after_loss(run.node.spec, tries_of(run, key), loss))
 
     def _follows(self, run: Run, key: AttemptKey, delay: Delay | None) -> bool:
         if delay is None or not self._streams.can_rewind(run):
             return False
         run.node.retries += 1
-        if key.element == WHOLE:
+        if isinstance(run, MapRun):
+            again = partial(self._element_again, run, run.in_flight[key.element])
+        else:
             run.rests = False
             run.waiting.clear()
             run.is_between_attempts = True
-            again = self._again
-        else:
-            flight = run.in_flight[key.element]
-
-            def again(run: Run) -> None:
-                self._element_again(run, flight)
-
+            again = partial(self._again, run)
         if delay == AT_ONCE:
-            again(run)
+            again()
         else:
-            self.delayed.append((delay, lambda: again(run)))
+            self.delayed.append((delay, again))
         self._progress.note(run.node)
         return True
 
@@ -96,7 +91,7 @@ class Attempts:
             self._throw_again(run)
         self._progress.note(node)
 
-    def _element_again(self, run: Run, flight: Flight) -> None:
+    def _element_again(self, run: MapRun, flight: Flight) -> None:
         if run.node.run is run and run.in_flight.get(flight.key.element) is flight:
             flight.key = _next(flight.key)
             self._machine.invoke(run.node, flight.key, flight.inputs, UNLIMITED)
@@ -187,6 +182,15 @@ class Attempts:
             self._compare(run, key.element, key.attempt + 1, comparison)
         else:
             self.compared(run, key, [])
+
+
+def tries_of(run: Run, key: AttemptKey) -> Tries:
+    """How an attempt's run, or its element of a map, has fared so far."""
+    if isinstance(run, MapRun):
+        return run.in_flight[key.element].tries
+    if run.tries is None:
+        run.tries = Tries()
+    return run.tries
 
 
 def _next(key: AttemptKey) -> AttemptKey:

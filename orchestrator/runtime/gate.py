@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.runtime.state import Node, Reading, StreamEdge
+from orchestrator.runtime.state import MapRun, Node, Reading, StreamEdge
 from protocol.messages import UNLIMITED
 
 
@@ -43,7 +43,7 @@ def goes_on(node: Node) -> bool:
     run = node.run
     if run is None or run.held is not None:
         return False
-    if node.spec.kind == "map":
+    if isinstance(run, MapRun):
         return bool(run.in_flight)
     if run.rests:
         return False
@@ -57,7 +57,7 @@ def rests_at_gate(node: Node) -> bool:
     """Whether the node has something to emit and may not."""
     run = node.run
     assert run is not None
-    if node.spec.kind == "map":
+    if isinstance(run, MapRun):
         return run.settled in run.elements
     if node.spec.kind != "stream" or run.rests or run.replay is not None:
         return False

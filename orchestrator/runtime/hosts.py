@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec import structs
 
 from executor.host import Broken, Host, Input, Invocation
 from orchestrator.runtime.errors import NodeError
@@ -40,7 +41,7 @@ class Router:
             invocation = self._portable(invocation)
             if self._make_context is not None:
                 context = self._encoded_context(self._make_context(invocation.key), invocation.key)
-                invocation = replace(invocation, context=context)
+                invocation = structs.replace(invocation, context=context)
         self._of(invocation.key).invoke(invocation)
 
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
@@ -80,7 +81,7 @@ class Router:
             self._encoded(given, invocation.key, port) if isinstance(given, Local) else given
             for port, given in enumerate(inputs)
         ]
-        return replace(invocation, inputs=encoded)
+        return structs.replace(invocation, inputs=encoded)
 
     def _encoded(self, value: Value, reader: AttemptKey, port: int) -> Value:
         if not isinstance(value, Local):

@@ -18,7 +18,7 @@ from functools import partial
 from executor.host import Broken, Host, Input, Invocation, WorkerLoss
 from orchestrator.resolver.firing import Firing, Link
 from orchestrator.runtime import gate, maps
-from orchestrator.runtime.attempts import Attempts
+from orchestrator.runtime.attempts import Attempts, tries_of
 from orchestrator.runtime.chunk_log import ValueStore
 from orchestrator.runtime.failures import Failures
 from orchestrator.runtime.finals import Finals
@@ -39,7 +39,17 @@ from orchestrator.runtime.progress import Progress
 from orchestrator.runtime.repair import Repair
 from orchestrator.runtime.replay import COMPARING, Replay
 from orchestrator.runtime.results import Newest
-from orchestrator.runtime.state import Edge, Element, FinalEdge, Node, Reading, Run, StreamEdge, Void
+from orchestrator.runtime.state import (
+    Edge,
+    Element,
+    FinalEdge,
+    MapRun,
+    Node,
+    Reading,
+    Run,
+    StreamEdge,
+    Void,
+)
 from orchestrator.runtime.status import NodeStatus, status_of
 from orchestrator.runtime.streams import Streams
 from orchestrator.runtime.waits import Wait
@@ -194,16 +204,18 @@ class FlowMachine:
     def _start(self, node: Node) -> None:
         if node.is_dead:
             return
-        if any(edge.is_full for edge in node.streams_out):
-            # Chunks of earlier runs are still untaken; taking them offers the node again.
-            self._progress.suspect(node)
-            return
+        for edge in node.streams_out:
+            if edge.is_full:
+                # Chunks of earlier runs are still untaken; taking them offers the node again.
+                self._progress.suspect(node)
+                return
         number = self._firing.next_run(node.index)
         if self.limits.reached_by_constant(node, number):
             return
         self._firing.start(node.index)
         key = AttemptKey(self._run, NodeId(node.index), number)
-        run = node.run = Run(node, number, key, credit=1)
+        kind = MapRun if node.spec.kind == "map" else Run
+        run = node.run = kind(node, number, key, credit=1)
         void = self._gather(run)
         if self._watcher is not None:
             self._watcher.started(run)
@@ -372,7 +384,7 @@ class FlowMachine:
             return
         if missing is None and not self._has_outputs(run, len(outputs)):
             return
-        if key.element != WHOLE:
+        if isinstance(run, MapRun):
             self._maps.end_element(run, key, maps.result_of(outputs, missing))
             return
         assert emitted == run.emitted, (run.node.name, key, emitted, run.emitted)
@@ -406,7 +418,7 @@ class FlowMachine:
             self.attempts.compared(run, key, [])
         elif self.attempts.follows_error(run, key, error):
             pass
-        elif key.element != WHOLE:
+        elif isinstance(run, MapRun):
             # Raised when all elements before it are emitted (A8).
             self._maps.end_element(run, key, Element(None, (error, cause)))
         else:
@@ -429,9 +441,8 @@ class FlowMachine:
         elif key.element <= COMPARING:
             self.attempts.not_compared(run, key)
         elif not self.attempts.follows_loss(run, key, loss):
-            tries = run.tries if key.element == WHOLE else run.in_flight[key.element].tries
-            given_up = not self.streams.can_rewind(run)
-            self.fail(run, NodeLost(node.name, key, loss, tuple(tries.losses), given_up))
+            losses = tuple(tries_of(run, key).losses)
+            self.fail(run, NodeLost(node.name, key, loss, losses, not self.streams.can_rewind(run)))
 
     def _end_without_commit(self, key: AttemptKey) -> Node | None:
         """An attempt has ended, and what it did to the state of its node is void."""
@@ -464,7 +475,7 @@ class FlowMachine:
         if run.key in self.live:
             self._host.cancel(run.key)
         self.failures.note(node, failure, has_broken_input=_reads_broken_stream(run))
-        if node.spec.kind == "map":
+        if isinstance(run, MapRun):
             self._maps.recall(run)
         run.void = Void.FAILED
         run.is_complete = False
@@ -584,5 +595,5 @@ def _is_discarded(node: Node, key: AttemptKey) -> bool:
         return False
     if run is not None and key.element <= COMPARING:
         return run.replay is None or key not in run.replay.comparing
-    flight = None if run is None else run.in_flight.get(key.element)
+    flight = run.in_flight.get(key.element) if isinstance(run, MapRun) else None
     return flight is None or flight.key != key

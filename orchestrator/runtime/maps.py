@@ -13,7 +13,7 @@ from typing import Protocol
 from executor.host import Host, Input
 from orchestrator.runtime.outcome import Failure, NodeFailed
 from orchestrator.runtime.progress import Progress
-from orchestrator.runtime.state import Element, Flight, Node, Reading, Run, StreamEdge, Void
+from orchestrator.runtime.state import Element, Flight, MapRun, Node, Reading, Run, StreamEdge, Void
 from orchestrator.runtime.streams import Streams
 from protocol.messages import (
     UNLIMITED,
@@ -52,7 +52,7 @@ class Maps:
     def pump(self, node: Node) -> None:
         """Emit and dispatch as far as allowed, and end the run if that was all."""
         run = node.run
-        if run is None or run.held is not None:
+        if not isinstance(run, MapRun) or run.held is not None:
             return
         source = _source_of(run)
         if run.is_cancelled:
@@ -69,21 +69,21 @@ class Maps:
             self._streams.wait(run, *source, run.dispatched)
         self._streams.note_rest(node)
 
-    def end_element(self, run: Run, key: AttemptKey, element: Element) -> None:
+    def end_element(self, run: MapRun, key: AttemptKey, element: Element) -> None:
         """An element's invocation has ended; its result waits for its turn."""
         del run.in_flight[key.element]
         run.elements[key.element] = element
         self._streams.maps.append(run.node)
         self._progress.note(run.node)
 
-    def recall(self, run: Run) -> None:
+    def recall(self, run: MapRun) -> None:
         """Recall what has not begun; what runs may end, and nobody hears of it."""
         for flight in run.in_flight.values():
             self._host.recall(flight.key)
         run.in_flight.clear()
         run.elements.clear()
 
-    def _emit_results(self, run: Run) -> bool:
+    def _emit_results(self, run: MapRun) -> bool:
         """Emit what is next in order; False if that ended the run, or the flow."""
         allowance = self._streams.allowance(run.node)
         while (element := run.elements.get(run.settled)) is not None:
@@ -99,7 +99,7 @@ class Maps:
                 return False
         return True
 
-    def _dispatch(self, run: Run, edge: StreamEdge, reading: Reading) -> None:
+    def _dispatch(self, run: MapRun, edge: StreamEdge, reading: Reading) -> None:
         while reading.delivered < reading.emitted and _has_room(run):
             element = run.dispatched
             run.dispatched += 1
@@ -110,19 +110,19 @@ class Maps:
         # An element is taken when it is dispatched.
         self._streams.take(edge, reading, run.dispatched)
 
-    def _fail(self, run: Run, element: Element) -> None:
+    def _fail(self, run: MapRun, element: Element) -> None:
         """The next element in order failed: so does the map."""
         assert element.failure is not None
         key = AttemptKey(run.key.run, run.key.node, run.number, run.settled)
         self._machine.fail(run, NodeFailed(run.node.name, key, *element.failure))
 
-    def _end(self, run: Run, source: tuple[StreamEdge, Reading] | None) -> None:
+    def _end(self, run: MapRun, source: tuple[StreamEdge, Reading] | None) -> None:
         if source is not None and source[1].broken is not None:
             self._machine.end_unrun(run, Void.FAILED)
         else:
             self._machine.end_run(run, None)
 
-    def _cancel(self, run: Run, source: tuple[StreamEdge, Reading] | None) -> None:
+    def _cancel(self, run: MapRun, source: tuple[StreamEdge, Reading] | None) -> None:
         self.recall(run)
         if source is not None:
             self._streams.cancel(*source)
@@ -137,22 +137,22 @@ def result_of(outputs: list[Value], missing: Missing | None) -> Element:
     return Element(None, (ErrorReport(Fault.SHAPE, "ValueError", text, text), None))
 
 
-def _source_of(run: Run) -> tuple[StreamEdge, Reading] | None:
+def _source_of(run: MapRun) -> tuple[StreamEdge, Reading] | None:
     """The stream the map reads; None in a run that has its port's default instead."""
     edge = run.node.streams_in[0]
     reading = edge.reading_of(run)
     return None if reading is None else (edge, reading)
 
 
-def _is_over(run: Run, source: tuple[StreamEdge, Reading] | None) -> bool:
+def _is_over(run: MapRun, source: tuple[StreamEdge, Reading] | None) -> bool:
     """Whether all elements there will be were settled."""
     return source is None or (source[1].ended and run.settled == source[1].emitted)
 
 
-def _wants_element(run: Run, reading: Reading) -> bool:
+def _wants_element(run: MapRun, reading: Reading) -> bool:
     """Whether the map stands ready to take a chunk that does not exist yet."""
     return _has_room(run) and not reading.ended and run.dispatched >= reading.emitted
 
 
-def _has_room(run: Run) -> bool:
+def _has_room(run: MapRun) -> bool:
     return run.dispatched - run.settled < run.node.spec.ahead

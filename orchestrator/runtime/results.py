@@ -9,14 +9,13 @@ from executor.hub import BY_REFERENCE
 from orchestrator.runtime.errors import ValueReleased
 from orchestrator.runtime.state import Node
 from orchestrator.spec import FlowSpec
-from protocol.values import Value, size_bytes
+from protocol.values import Value
 
 KEPT_BYTES: typing.Final = 64 * 1024
 """A final value that others read is kept for ``get_data`` up to this size, unless ``keep=True``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Emission:
+class Emission(typing.NamedTuple):
     """The newest data of a node at one run level.
 
     ``outputs`` is None where there is no value (NO_VALUE), or where ``released_bytes`` tells how large
@@ -35,9 +34,9 @@ class Newest:
     finals: dict[int, Emission] = field(default_factory=dict)
     chunks: dict[int, Emission] = field(default_factory=dict)
 
-    def keep_final(self, node: Node, run: int, outputs: list[Value] | None) -> None:
+    def keep_final(self, node: Node, run: int, outputs: list[Value] | None, size: int) -> None:
+        """The node's newest final value; ``size`` in bytes."""
         self.chunks.pop(node.index, None)
-        size = sum(map(size_bytes, outputs or ()))
         keeps = size <= KEPT_BYTES or not node.finals_out or node.spec.keep
         self.finals[node.index] = Emission(
             (run,),

@@ -190,18 +190,23 @@ class Run:
     # Its body has come to its end, and has left this of its node's state (None: it stays with the host).
     is_complete: bool = False
     state: Value | None = None
-    # Of a map: its inputs beside the element, what was taken, results that are not emitted yet.
-    inputs: list[Input] = field(default_factory=list)
-    dispatched: int = 0
-    settled: int = 0  # elements whose results were emitted or left out
-    in_flight: dict[int, Flight] = field(default_factory=dict)
-    elements: dict[int, Element] = field(default_factory=dict)
-    is_cancelled: bool = False
+    inputs: list[Input] = field(default_factory=list)  # of a map: beside the element
     # Of a run that is tried again.
-    tries: Tries = field(default_factory=Tries)
+    tries: Tries | None = None
     is_between_attempts: bool = False
     replay: Replay | None = None
     comparisons: int = 0  # made so far; each has a key of its own
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class MapRun(Run):
+    """A run of a map: it has no body of its own, but an invocation for each element."""
+
+    dispatched: int = 0
+    settled: int = 0  # elements whose results were emitted or left out
+    in_flight: dict[int, Flight] = field(default_factory=dict)
+    elements: dict[int, Element] = field(default_factory=dict)  # not settled yet
+    is_cancelled: bool = False
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -19,7 +19,7 @@ from orchestrator.runtime.chunk_log import ChunkLog, Spill
 from orchestrator.runtime.errors import NodeError, SpillError
 from orchestrator.runtime.progress import Progress
 from orchestrator.runtime.retrying import keeps_inputs
-from orchestrator.runtime.state import Node, Reading, Run, StreamEdge
+from orchestrator.runtime.state import MapRun, Node, Reading, Run, StreamEdge
 from orchestrator.runtime.watching import Watcher
 from protocol.values import Value
 
@@ -218,7 +218,7 @@ class Streams:
         producer = edge.producer.run
         assert producer is not None
         assert producer.number == reading.generation
-        if producer.node.spec.kind == "map":
+        if isinstance(producer, MapRun):
             producer.is_cancelled = True
             self.maps.append(producer.node)
         else:

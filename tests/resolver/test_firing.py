@@ -121,18 +121,19 @@ def test_demand_recurses_without_recursion(length: int) -> None:
 
 def test_rule_52_a_node_whose_demanded_run_comes_to_lack_something_is_told_of() -> None:
     """Its wait may complete a deadlock, which is repaired at once."""
-    links = [Link(0, 1, 0), Link(1, 0, 1)]
-    firing = Firing(2, links)
+    # Node 2 reads two others, of which one runs by itself.
+    links = [Link(0, 2, 0), Link(1, 2, 0), Link(1, 1, 1)]
+    firing = Firing(3, links)
     firing.begin()
-    assert firing.held_up == [1]
-    firing.held_up.clear()
-    assert started(firing) == [0]
+    assert firing.held_up == []  # nothing can be amiss before anything has run
+    assert started(firing) == [0, 1]
     finish(firing, links, 0)
-    assert started(firing) == [1]
+    finish(firing, links, 1)
+    assert started(firing) == [2, 1]
+    firing.end(2)
     assert firing.held_up == []
-    firing.arrive(0)  # run 1 of node 0, which is to come, is demanded for run 1 of node 1 ...
-    firing.end(1)
-    assert firing.held_up == []  # ... which lacks nothing
+    finish(firing, links, 1)
+    assert firing.held_up == [2]  # it has one of its inputs, and now wants the other
 
 
 def test_rule_32_a_demand_for_a_busy_node_is_remembered() -> None:

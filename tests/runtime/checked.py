@@ -12,6 +12,8 @@ from executor.host import Broken, Host, Invocation
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
 from orchestrator.runtime.outcome import Done, Failed
+from orchestrator.runtime.replay import COMPARING
+from orchestrator.runtime.state import MapRun
 from orchestrator.runtime.waits import edge_to_widen, find_deadlock, is_certain
 from orchestrator.spec import EdgeInput
 from protocol.messages import WHOLE, AttemptKey, ErrorReport, Missing, RunId
@@ -105,10 +107,10 @@ class CheckedHost:
         if key.element == WHOLE:
             others = [live for live in self._machine.live if live.node == key.node and live != key]
             assert not [live for live in others if live.element == WHOLE], f"I5: {key} overlaps {others}"
-        else:
+        elif key.element > COMPARING:
             ahead = self._machine.nodes[key.node].spec.ahead
             run = self._machine.nodes[key.node].run
-            assert run is not None
+            assert isinstance(run, MapRun)
             assert len(run.in_flight) <= ahead, "A8: more elements in flight than asked"
         self._host.invoke(invocation)
 

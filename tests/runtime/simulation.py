@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from msgspec import structs
 
 from executor.code import encode_code
 from executor.host import Broken, Invocation
@@ -140,7 +141,7 @@ class _SimulatedPool:
         elif worker != last:
             # As after the death of a worker that did nothing else: the state is where it was committed.
             self._pins[invocation.key.node] = worker
-            invocation = replace(invocation, resumes=False)
+            invocation = structs.replace(invocation, resumes=False)
         self._worker_of[invocation.key] = worker
         self._send(invocation.key, "invoke", invocation)
 
