@@ -21,7 +21,7 @@ from contextvars import copy_context
 from typing import Any, Final, TypeAlias, TypeVar, TypeVarTuple, Unpack
 
 from executor.body_task import BodyTask, Resume, Signal, begun, pass_on
-from executor.life_cycle import Step
+from executor.life_cycle import Awaiting, Step
 from executor.running_loop import enter_running_loop, leave_running_loop
 from executor.surroundings import surroundings
 
@@ -171,6 +171,8 @@ class AsyncioTask(BodyTask):
         self._children: set[Task[Any]] = set()
         self._childless: Callable[[], None] | None = None
         self._warning: asyncio.TimerHandle | None = None
+        self._handed: Awaiting | None = None
+        self._parked: asyncio.Event | None = None
         self._task = Task(begun(self._carry()), loop=host.loop)
         self._task.add_done_callback(self._carried)
 
@@ -187,6 +189,14 @@ class AsyncioTask(BodyTask):
             asyncio.tasks._leave_task(loop, self._task)  # noqa: SLF001 - as above
             leave_running_loop()
             enter_running_loop(left)
+
+    def carry(self, awaiting: Awaiting) -> None:
+        self._handed = awaiting
+        self._unpark()
+
+    def end(self) -> None:
+        self.is_over = True
+        self._unpark()
 
     def interrupt(self) -> None:
         self._task.cancel()
@@ -205,6 +215,69 @@ class AsyncioTask(BodyTask):
         self._childless = then
         if self._warning is None:
             self._warning = self._host.loop.call_later(LONG_S, self._warn)
+
+    # -- the task itself --------------------------------------------------------------------------
+
+    async def _carry(self) -> None:
+        """The task itself; to be given to the loop by :func:`begun`."""
+        try:
+            awaiting = await self._begin()
+            while awaiting is not None or not self.is_over:
+                if awaiting is None:
+                    awaiting = await self._rest()
+                else:
+                    awaiting = await self._await_for_body(awaiting)
+        except GeneratorExit:  # the loop itself has ended
+            self._resume.close()
+            raise
+
+    async def _begin(self) -> Awaiting | None:
+        try:
+            await pass_on(None)
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - an interruption before the first step
+            return self._interrupted(error)
+        return None
+
+    async def _rest(self) -> Awaiting | None:
+        try:
+            return await self._park()
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the body is to have it
+            return self._interrupted(error)
+
+    async def _await_for_body(self, awaiting: Awaiting) -> Awaiting | None:
+        try:
+            sent = await self._foreign(awaiting.awaited)
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the body
+            after = self._resume.throw(error)
+        else:
+            after = self._resume.send(sent)
+        self._stepped()
+        return after
+
+    async def _park(self) -> Awaiting | None:
+        while self._handed is None and not self.is_over:
+            self._parked = asyncio.Event()
+            await self._parked.wait()
+        handed, self._handed = self._handed, None
+        return handed
+
+    def _unpark(self) -> None:
+        if self._parked is not None:
+            self._parked.set()
+
+    def _interrupted(self, error: BaseException) -> Awaiting | None:
+        handed, self._handed = self._handed, None
+        if self.is_over or (handed is not None and self._withdraw(handed.awaited)):
+            return handed
+        after = self._resume.throw(error)
+        self._stepped()
+        return after
 
     # -- for the loop -----------------------------------------------------------------------------
 
@@ -249,6 +322,7 @@ class AsyncioTask(BodyTask):
         self._host.wake()
 
     def _withdraw(self, awaited: object) -> bool:
+        """Cancel what nobody awaits yet; True if awaiting it now raises the cancellation."""
         return isinstance(awaited, Future) and awaited.cancel()
 
     async def _foreign(self, awaited: object) -> object:

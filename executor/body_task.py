@@ -62,8 +62,6 @@ class BodyTask(ABC):
         self.is_over = False
         """Whether the body has come to its end; tasks that it spawned may go on."""
         self._resume = resume
-        self._handed: Awaiting | None = None
-        self._parked: Signal | None = None
 
     # -- for the hub ------------------------------------------------------------------------------
 
@@ -71,15 +69,13 @@ class BodyTask(ABC):
     def step(self, advance: Callable[..., Step], *args: object) -> Step:
         """``advance(*args)``, a step of the body, as this task."""
 
+    @abstractmethod
     def carry(self, awaiting: Awaiting) -> None:
         """Await for the body, then go on with it."""
-        self._handed = awaiting
-        self._unpark()
 
+    @abstractmethod
     def end(self) -> None:
         """The body is over, and with it the task."""
-        self.is_over = True
-        self._unpark()
 
     @abstractmethod
     def interrupt(self) -> None:
@@ -108,71 +104,6 @@ class BodyTask(ABC):
     @abstractmethod
     def _stepped(self) -> None:
         """The body, or a child, was stepped by the loop: the hub may have something to do or to say."""
-
-    def _withdraw(self, awaited: object) -> bool:  # noqa: ARG002 - for loops whose awaitables can
-        """Cancel what nobody awaits yet; True if awaiting it now raises the cancellation."""
-        return False
-
-    async def _carry(self) -> None:
-        """The task itself; to be given to the loop by :func:`begun`."""
-        try:
-            awaiting = await self._begin()
-            while awaiting is not None or not self.is_over:
-                if awaiting is None:
-                    awaiting = await self._rest()
-                else:
-                    awaiting = await self._await_for_body(awaiting)
-        except GeneratorExit:  # the loop itself has ended
-            self._resume.close()
-            raise
-
-    async def _begin(self) -> Awaiting | None:
-        try:
-            await pass_on(None)
-        except GeneratorExit:
-            raise
-        except BaseException as error:  # noqa: BLE001 - an interruption before the first step
-            return self._interrupted(error)
-        return None
-
-    async def _rest(self) -> Awaiting | None:
-        try:
-            return await self._park()
-        except GeneratorExit:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the body is to have it
-            return self._interrupted(error)
-
-    async def _await_for_body(self, awaiting: Awaiting) -> Awaiting | None:
-        try:
-            sent = await self._foreign(awaiting.awaited)
-        except GeneratorExit:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the body
-            after = self._resume.throw(error)
-        else:
-            after = self._resume.send(sent)
-        self._stepped()
-        return after
-
-    async def _park(self) -> Awaiting | None:
-        while self._handed is None and not self.is_over:
-            self._parked = self._signal()
-            await self._parked.wait()
-        handed, self._handed = self._handed, None
-        return handed
-
-    def _unpark(self) -> None:
-        if self._parked is not None:
-            self._parked.set()
-
-    def _interrupted(self, error: BaseException) -> Awaiting | None:
-        handed, self._handed = self._handed, None
-        if self.is_over or (handed is not None and self._withdraw(handed.awaited)):
-            return handed
-        after = self._resume.throw(error)
-        self._stepped()
-        return after
 
     # -- spawned tasks ----------------------------------------------------------------------------
 

@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from executor.body_task import BodyTask, Resume, Signal, begun, pass_on
-from executor.life_cycle import Step
+from executor.life_cycle import Awaiting, Raised, Returned, Step
 from executor.surroundings import surroundings
-from orchestrator.event_loop import Event, EventLoop, TaskCancelled, Wait
+from orchestrator.event_loop import Command, Event, EventLoop, TaskCancelled, TaskHandle, Wait
+from orchestrator.event_loop.outcomes import TaskState
 
 _Coroutine: TypeAlias = Coroutine[Any, Any, Any]
 
@@ -37,6 +38,7 @@ class InlineTasks:
         self._loop = loop
         self._before_rest = before_rest
         loop.before_rest = None
+        loop.register_command(Parked, _park)
         loop.wrap_spawned = partial(_wrap, loop)
 
     def open(self, resume: Resume) -> BodyTask:
@@ -52,7 +54,7 @@ class InlineTasks:
         """Whether each waits for another, or for a chunk: for nothing with a time or a descriptor."""
         handles = [body.handle for body in self._bodies]
         handles += [handle for child in self._children if (handle := self._loop.task_of(child))]
-        return all(isinstance(handle.wait, Wait) and handle.wait.deadline is None for handle in handles)
+        return all(_is_still(handle) for handle in handles)
 
     @property
     def have_children(self) -> bool:
@@ -82,29 +84,77 @@ class InlineTasks:
         return begun(child)
 
 
+class Parked(Command):
+    """The body rests in the hub, which steps it or ends it."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "waiting for the flow"
+
+
 class InlineTask(BodyTask):
-    """A body's task of our event loop."""
+    """A body's task of our event loop, which hears of it only if the first step does not end the body.
+
+    What the body awaits is given to the loop at once, in place of ``Parked``: a command must be carried
+    out before anybody else runs, or what it waits for may have happened meanwhile.
+    """
 
     def __init__(self, tasks: InlineTasks, loop: EventLoop, resume: Resume) -> None:
         super().__init__(resume)
         self.loop = loop
         self.tasks = tasks
-        self.handle = loop.create_task(begun(self._carry()))
+        self.handle: TaskHandle[None] = TaskHandle(loop, self._carry())
+        self._is_started = False
 
     def step(self, advance: Callable[..., Step], *args: object) -> Step:
         loop = self.loop
         stepping, loop.current = loop.current, self.handle
         try:
-            return advance(*args)
+            outcome = advance(*args)
         finally:
             loop.current = stepping
+        if not self._is_started and not isinstance(outcome, Returned | Raised):
+            self._is_started = True
+            loop.start(self.handle, self.handle.coroutine.send(None))
+        return outcome
+
+    def carry(self, awaiting: Awaiting) -> None:
+        self.loop.replace_wait(self.handle, awaiting.awaited)
 
     def end(self) -> None:
-        super().end()
+        self.is_over = True
         self.tasks.ended(self)
+        if not self._is_started:
+            self.handle.coroutine.close()
+            self.handle.end(TaskState.FINISHED, None, None)
+        elif isinstance(self.handle.wait, Parked):
+            self.handle.resume()
 
     def interrupt(self) -> None:
         self.handle.cancel()
+
+    async def _carry(self) -> None:
+        """Invariant: it rests at the yield of ``Parked``, or of what the body awaits."""
+        awaited: object = Parked()
+        while True:
+            step, argument = await self._outcome_of(awaited)
+            if self.is_over:
+                return
+            after = step(argument)
+            awaited = Parked() if after is None else after.awaited
+            self._stepped()
+
+    async def _outcome_of(self, awaited: object) -> tuple[Callable[[Any], Awaiting | None], Any]:
+        """How the body goes on."""
+        try:
+            await pass_on(awaited)
+        except GeneratorExit:  # the loop itself has ended
+            self._resume.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the body is to have it
+            return self._resume.throw, error
+        return self._resume.send, None
 
     def cancelled_error(self) -> BaseException:
         return TaskCancelled()
@@ -132,3 +182,12 @@ def _wrap(loop: EventLoop, spawned: _Coroutine) -> _Coroutine:
     if not isinstance(task, InlineTask) or task.loop is not loop:
         return spawned  # not by a body, or by one that runs another flow
     return task.tasks.adopt(task, spawned, copy_context())
+
+
+def _park(task: TaskHandle[Any], command: Parked) -> None:
+    task.wait = command
+
+
+def _is_still(handle: TaskHandle[Any]) -> bool:
+    wait = handle.wait
+    return isinstance(wait, Parked) or (isinstance(wait, Wait) and wait.deadline is None)

@@ -22,7 +22,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from orchestrator.event_loop.clocks import Clock, MonotonicClock
-from orchestrator.event_loop.commands import Exit, Sleep, YieldNow
+from orchestrator.event_loop.commands import YIELD, Exit, Sleep, YieldNow
 from orchestrator.event_loop.describing import describe_task
 from orchestrator.event_loop.dispatch import Handler, Handlers
 from orchestrator.event_loop.instrumentation import installed, observed_step
@@ -163,10 +163,32 @@ class EventLoop:
             coroutine = self.wrap_spawned(coroutine)
         task = TaskHandle(self, coroutine)
         if self.thread_id == get_ident():
-            self._start(task)
+            self.start(task)
         else:
-            self.call_soon_threadsafe(self._start, task)
+            self.call_soon_threadsafe(self.start, task)
         return task
+
+    def start(self, task: Task, command: object = YIELD) -> None:
+        """Take over a task that was stepped elsewhere, up to ``command``; in the loop's own thread."""
+        self._tasks[task.coroutine] = task
+        self._carry_out(task, command)
+
+    def replace_wait(self, task: Task, command: object) -> None:
+        """Let a waiting task wait for ``command`` instead, unless it has just been interrupted."""
+        if task.wait is not None:
+            task.wait.withdraw(task)
+            task.wait = None
+            self._carry_out(task, command)
+
+    def _carry_out(self, task: Task, command: object) -> None:
+        if isinstance(command, Exit):  # this is another task's step
+            self.exit(command.value, command.exception)
+            return
+        try:
+            self._handlers[type(command)](task, command)
+        except Exception as error:  # noqa: BLE001 - it belongs to the task that gave the command
+            task.pending = error
+            self.ready.append(task)
 
     def cancel(self, task: Task | Coroutine[Any, Any, Any]) -> bool:
         """Cancel a task, from any thread; False if it had ended. See ``TaskHandle.cancel``."""
@@ -306,10 +328,6 @@ class EventLoop:
             callback()
         except Exception:  # noqa: BLE001 - nobody else could take it
             _log.exception("a callback of call_soon_threadsafe failed: %r", callback)
-
-    def _start(self, task: Task) -> None:
-        self._tasks[task.coroutine] = task
-        self.ready.append(task)
 
     # -- ending -------------------------------------------------------------------------------------
 
