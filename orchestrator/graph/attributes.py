@@ -6,13 +6,13 @@ class's own attributes. What is set is there when the node's next run starts.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 from executor.instances import data_attributes, initial_value
 from executor.states import StateError, read_attributes
 from orchestrator.errors import StateNotAvailable
 from orchestrator.graph.draft import DraftNode, NodeRecord
+from orchestrator.graph.nearest import did_you_mean
 from orchestrator.node_state import NodeState
 from protocol.values import Value
 
@@ -108,9 +108,8 @@ def _initial(record: NodeRecord, kind: type, name: str) -> Any:
 
 def _unknown(record: NodeRecord, kind: type, name: str, attributes: dict[str, Any]) -> AttributeError:
     if hasattr(kind, name):
-        reason = "it is a method or property of the class; only its data can be read here"
+        reason = "; it is a method or property of the class; only its data can be read here"
     else:
-        near = get_close_matches(name, attributes, n=1)
         known = ", ".join(sorted(attributes)) or "none"
-        reason = f"did you mean {near[0]!r}?" if near else f"its state has: {known}"
-    return AttributeError(f"node {record.label} has no attribute {name!r}; {reason}")
+        reason = did_you_mean(name, attributes, otherwise=f"; its state has: {known}")
+    return AttributeError(f"node {record.label} has no attribute {name!r}{reason}")

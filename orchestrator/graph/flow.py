@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from difflib import get_close_matches
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
@@ -12,6 +11,7 @@ from orchestrator.graph.builder import Builder
 from orchestrator.graph.describe import FlowDescription, describe
 from orchestrator.graph.draft import DraftNode, OutputRef, Placeholder, Scope, current_scope, record_of
 from orchestrator.graph.finalized import Graph
+from orchestrator.graph.nearest import did_you_mean
 from orchestrator.graph.place import caller_place
 from orchestrator.graph.planning import plan_graph
 from orchestrator.graph.results import Results
@@ -99,9 +99,7 @@ class Flow:
         if self._builder.is_open:
             return self._builder.placeholder(name, caller_place())
         public = [known for known in dir(self) if not known.startswith("_")]
-        near = get_close_matches(name, public, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise AttributeError(f"this flow has no node {name!r}{hint}")
+        raise AttributeError(f"this flow has no node {name!r}{did_you_mean(name, public)}")
 
     # -- nodes without a block ----------------------------------------------------------------------
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.graph.draft import DraftNode
 from orchestrator.graph.flow import Flow, StopAt, graph_of, number_in
+from orchestrator.graph.nearest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,7 @@ def _number(flow: Flow, numbers: Mapping[str, int], key: object) -> int:
     number = number_in(flow, node) if isinstance(node, DraftNode) else None
     if number is not None:
         return number
-    near = get_close_matches(key, numbers, n=1) if isinstance(key, str) else []
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(key, numbers)
     raise ValueError(f"stop_at_node_generation: {key!r} is not a node of this flow{hint}")
 
 

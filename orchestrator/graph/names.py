@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 from orchestrator.graph.draft import UNCONNECTED, DraftNode, OutputRef, Placeholder, Scope
+from orchestrator.graph.nearest import did_you_mean
 
 
 class Reader(Protocol):
@@ -90,10 +90,5 @@ class Names:
                 f"{where} before it was defined, and it is not a node but {held!r}; "
                 "define it before its first use"
             )
-        # Among thousands of names it would take seconds to find the nearest.
-        near = get_close_matches(name, self._nodes(), n=1) if len(self._held) < 2_000 else []
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{where}, which is not defined in {self._called}{hint}"
-
-    def _nodes(self) -> list[str]:
-        return [name for name, held in self._held.items() if isinstance(held, DraftNode)]
+        nodes = [name for name, held in self._held.items() if isinstance(held, DraftNode)]
+        return f"{where}, which is not defined in {self._called}{did_you_mean(name, nodes)}"

@@ -7,13 +7,13 @@ import operator
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
 from executor.blueprint import BodyKind, blueprint
 from executor.limits import check_timeout
 from executor.retry import RetryPolicy
 from orchestrator.graph.draft import UNCONNECTED, NodeRecord, attach
+from orchestrator.graph.nearest import did_you_mean
 from orchestrator.graph.place import caller_place
 
 if TYPE_CHECKING:
@@ -175,9 +175,8 @@ def bind(
 
 
 def _no_such_parameter(template: NodeTemplate[..., Any], name: str, known: list[str], place: str) -> str:
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}"
-    return f"{template.name} at {place}: no parameter is named {name!r}; {hint}"
+    hint = did_you_mean(name, known, otherwise=f"; it has {', '.join(known) or 'none'}")
+    return f"{template.name} at {place}: no parameter is named {name!r}{hint}"
 
 
 def _count(arguments: int) -> str:
