@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.service.client import FlowHandle
 
 _REFRESHES_PER_SECOND: Final = 8
+_SHARE: Final = 20  # it takes one part in so many of the time, at most
 _HEADINGS: Final = ("node", "", "done", "running", "queued", "per s", "left")
 
 
@@ -38,6 +39,8 @@ class Display:
         self._rates = Rates()
         self._machine: FlowMachine | None = None
         self._said_waiting = False
+        self._next_at = 0.0
+        self._table = Table.grid()
         self._live = Live(
             get_renderable=self._render,
             console=self._console,
@@ -87,8 +90,13 @@ class Display:
     def _render(self) -> Table | Text:
         if self._nodes is None:
             return Text("starting workers…")
-        room = max(3, self._console.height - 3)
-        return node_table(list(self._nodes()), self._rates, monotonic(), room)
+        began = monotonic()
+        if began >= self._next_at:
+            room = max(3, self._console.height - 3)
+            self._table = node_table(list(self._nodes()), self._rates, began, room)
+            # Where there are very many nodes, looking at them must not take the run's time.
+            self._next_at = began + _SHARE * (monotonic() - began)
+        return self._table
 
 
 def node_table(nodes: list[NodeProgress], rates: Rates, now: float, room: int) -> Table:

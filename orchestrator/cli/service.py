@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
-import time
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,15 +16,17 @@ from orchestrator.cli.loading import load
 from orchestrator.graph.flow import Flow
 from orchestrator.report import RunReport
 
+if TYPE_CHECKING:
+    from orchestrator.service.client import CoordinatorClient
+
 _WATCH_S: Final = 0.5
 
 
 def run_there(endpoint: str, flow: Flow, parameters: dict[str, object], label: str) -> RunReport:
     """Run a flow on a coordinator, follow it, and cancel it on Ctrl-C."""
     from orchestrator.cli.display import Display  # noqa: PLC0415 - other commands start faster without
-    from orchestrator.service.client import connect  # noqa: PLC0415
 
-    with connect(endpoint) as client, Display() as display:
+    with _connected(endpoint) as client, Display() as display:
         handle = client.submit(flow, parameters=parameters, label=label)
         display.follow(handle)
         return handle.finish()
@@ -32,9 +34,7 @@ def run_there(endpoint: str, flow: Flow, parameters: dict[str, object], label: s
 
 def begin(endpoint: str, flow: Flow, parameters: dict[str, object], label: str) -> None:
     """Begin a flow that goes on without us."""
-    from orchestrator.service.client import connect  # noqa: PLC0415
-
-    with connect(endpoint) as client:
+    with _connected(endpoint) as client:
         handle = client.submit(flow, parameters=parameters, label=label, detach=True)
         click.echo(f"run {handle.run} begins; see it with: orchestrator status {endpoint}")
 
@@ -82,18 +82,14 @@ def worker(endpoint: str, processes: int | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as a line of JSON.")
 def status(endpoint: str, *, watch: bool, as_json: bool) -> None:
     """Show the flows and workers of the coordinator on ENDPOINT."""
-    from orchestrator.service.client import connect  # noqa: PLC0415
-
-    with reporting(), connect(endpoint) as client:
+    with reporting(), _connected(endpoint) as client:
         if as_json:
             click.echo(json.dumps(show.as_json(client.status())))
-        elif watch and sys.stdout.isatty():
-            show.watch_status(client.status, _WATCH_S)
+        elif watch:
+            with suppress(KeyboardInterrupt):  # the way to end it
+                show.watch_status(client.status, _WATCH_S)
         else:
             show.status(client.status())
-            while watch:
-                time.sleep(_WATCH_S)
-                show.status(client.status())
 
 
 @click.command()
@@ -101,9 +97,7 @@ def status(endpoint: str, *, watch: bool, as_json: bool) -> None:
 @click.argument("run", type=int)
 def cancel(endpoint: str, run: int) -> None:
     """Cancel flow RUN (its number in 'orchestrator status')."""
-    from orchestrator.service.client import connect  # noqa: PLC0415
-
-    with reporting(), connect(endpoint) as client:
+    with reporting(), _connected(endpoint) as client:
         client.cancel(run)
         click.echo(f"run {run} is being cancelled")
 
@@ -113,9 +107,7 @@ def cancel(endpoint: str, run: int) -> None:
 @click.option("--wait", is_flag=True, help="Return when the coordinator has ended.")
 def drain(endpoint: str, *, wait: bool) -> None:
     """Let the coordinator take no more flows, and end when the last has ended."""
-    from orchestrator.service.client import connect  # noqa: PLC0415
-
-    with reporting(), connect(endpoint) as client:
+    with reporting(), _connected(endpoint) as client:
         client.drain()
         if wait:
             client.wait_ended()
@@ -126,9 +118,7 @@ def drain(endpoint: str, *, wait: bool) -> None:
 @click.argument("endpoint")
 def stop(endpoint: str) -> None:
     """Cancel all flows and end the coordinator; returns when it has ended."""
-    from orchestrator.service.client import connect  # noqa: PLC0415
-
-    with reporting(), connect(endpoint) as client:
+    with reporting(), _connected(endpoint) as client:
         client.stop()
         client.wait_ended()
         click.echo("the coordinator has ended")
@@ -150,10 +140,16 @@ def why(flow: str, node: str, endpoint: str | None) -> None:
         elif endpoint is None:
             raise click.UsageError(f"run {flow} of which coordinator? Add --connect ENDPOINT")
         if endpoint is not None:
-            from orchestrator.service.client import connect  # noqa: PLC0415
-
-            with connect(endpoint) as client:
+            with _connected(endpoint) as client:
                 show.waits(client.waits(flow, node))
+
+
+@contextmanager
+def _connected(endpoint: str) -> Iterator[CoordinatorClient]:
+    from orchestrator.service.client import connect  # noqa: PLC0415 - other commands start faster without
+
+    with connect(endpoint) as client:
+        yield client
 
 
 COMMANDS: Final = (coordinator, worker, status, cancel, drain, stop, why)

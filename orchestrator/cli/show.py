@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -111,7 +112,11 @@ def status(found: Status) -> None:
 
 
 def watch_status(ask: Callable[[], Status], every_s: float) -> None:
-    """Show it anew again and again, until an exception comes."""
+    """Show it anew again and again, on a terminal in its place, until an exception comes."""
+    if not sys.stdout.isatty():
+        while True:
+            status(ask())
+            time.sleep(every_s)
     with Live(_status_view(ask()), console=Console(), auto_refresh=False) as live:
         while True:
             time.sleep(every_s)

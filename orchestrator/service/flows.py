@@ -56,6 +56,7 @@ REMEMBERED: Final = 100
 """So many flows that have ended are still listed."""
 
 PROGRESS_S: Final = 0.2
+_PROGRESS_SHARE: Final = 20  # one part in so many of the time, at most
 
 
 @dataclass(eq=False, slots=True)
@@ -243,8 +244,8 @@ class Flows:
             monotonic() - flow.started,
             sum(node.state == "done" for node in nodes.values()),
             len(nodes),
-            sum(node.running for node in nodes.values()),
-            sum(node.queued for node in nodes.values()),
+            sum(node.running for node in nodes.values()) if number in self._running else 0,
+            sum(node.queued for node in nodes.values()) if number in self._running else 0,
             detail,
         )
 
@@ -252,10 +253,12 @@ class Flows:
         """Tell the client now and then which nodes have changed."""
         number = flow.coordinator.number
         while number in self._running and not flow.client.is_gone:
+            began = monotonic()
             if flow.has_changed and not flow.client.is_behind:
                 flow.has_changed = False
                 self._tell_changes(flow)
-            await sleep(PROGRESS_S)
+            # Where there are very many nodes, looking at them must not take the coordinator's time.
+            await sleep(max(PROGRESS_S, _PROGRESS_SHARE * (monotonic() - began)))
 
     def _tell_changes(self, flow: Running) -> None:
         shown = flow.shown

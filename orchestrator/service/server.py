@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Any, Final
 
 from executor.joinable import JoinablePool
+from executor.resources import reserve_descriptors
 from orchestrator.event_loop import (
     Event,
     EventLoop,
@@ -64,6 +65,7 @@ from protocol.transport import Listener, Received, open_context
 log = logging.getLogger(__name__)
 
 ENVELOPES_PER_PASS: Final = 100
+_CLIENTS: Final = 1000  # so many may be connected, if the system allows so many descriptors
 _BACKLOG_S: Final = 0.005
 _PARTING_S: Final = 0.5  # for what was sent last to be taken
 _Handler = Callable[[Client, Any, Envelope[FromClient]], None]
@@ -80,6 +82,9 @@ def serve(endpoint: str, workers: int | None, on_ready: Callable[[str, int], Non
         PoolBroken: no worker comes up.
         KeyboardInterrupt, SystemExit: SIGINT or SIGTERM; all is given back.
     """
+    # libzmq ends the process where it cannot accept a connection (F14).
+    with suppress(OSError):
+        reserve_descriptors(_CLIENTS)
     with ExitStack() as stack:
         context = stack.enter_context(open_context())
         with claimed(endpoint) as bound:
