@@ -211,12 +211,11 @@ def _parameter_value(
         return Local(local.parameters[name])
     if not travels:
         return Local(given[name])
+    refuse_primitive(given[name], f"the value given for parameter {name!r}")
     try:
-        value = dumps(given[name])
+        return dumps(given[name])
     except SerializationError as error:
         raise ParameterError(f"the value given for parameter {name!r}: {error}") from error
-    refuse_primitive(given[name], f"the value given for parameter {name!r}")
-    return value
 
 
 def report_of(machine: FlowMachine, workers: int, seconds: float) -> RunReport:

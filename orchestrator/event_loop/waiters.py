@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.event_loop.commands import Command
 
@@ -36,7 +36,16 @@ class Wait(Command):
 
 
 class Waiters(OrderedDict["TaskHandle[Any]", Wait]):
-    """Tasks in line, first come first served; joining, leaving and waking cost O(1)."""
+    """Tasks in line, first come first served; joining, leaving and waking cost O(1).
+
+    Whatever has such a line does not pickle. A copy of it begins with an empty one.
+    """
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("queues, locks and the like belong to one event loop and do not pickle")
+
+    def __deepcopy__(self, memo: object) -> Waiters:
+        return Waiters()
 
     def wake_one(self, result: object = True) -> TaskHandle[Any]:
         """Wake the first in line, which must exist; its wait returns ``result``.

@@ -64,7 +64,7 @@ def refuse_shared(body: Body, node: str) -> None:
 
 
 def refuse_primitive(value: object, subject: str) -> None:
-    """Refuse a value for workers that pickles, but would be a thing of its own there.
+    """Refuse a value for workers that would be a thing of its own there, if it pickles at all.
 
     Raises:
         SharedPrimitiveError: it is a lock, a queue or the like; ``subject`` says whose.

@@ -193,12 +193,11 @@ class _Compiler:
         return number
 
     def _encode(self, value: object, subject: str) -> Payload:
+        refuse_primitive(value, subject)
         try:
-            payload = _payload(self._encode_value(value))
+            return _payload(self._encode_value(value))
         except Exception as error:
             raise NotSerializableError(subject, str(error)) from error
-        refuse_primitive(value, subject)
-        return payload
 
     # -- code ---------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from random import Random
@@ -13,7 +15,10 @@ from orchestrator.event_loop import (
     AsyncMapQueue,
     AsyncQueue,
     AsyncSetQueue,
+    Condition,
+    Event,
     EventLoop,
+    Lock,
     QueueClosedError,
     VirtualClock,
     current_event_loop,
@@ -351,3 +356,22 @@ def test_many_producers_and_consumers_meet_without_a_buffer() -> None:
         return sum([item async for item in queue])
 
     assert run(main()) == 3 * sum(range(100))
+
+
+@pytest.mark.parametrize("kind", [AsyncQueue, AsyncSetQueue, AsyncMapQueue, Event, Lock, Condition])
+def test_queues_and_locks_do_not_pickle(kind: Any) -> None:
+    with pytest.raises(TypeError, match="belong to one event loop and do not pickle"):
+        pickle.dumps(kind())
+
+
+def test_a_copy_of_a_queue_has_nobody_in_line() -> None:
+    async def main() -> int:
+        queue = AsyncQueue[int]()
+        getter = await spawn(queue.get())
+        await sleep(0)
+        copied = copy.deepcopy(queue)
+        await copied.put(1)
+        getter.cancel()
+        return len(copied)
+
+    assert run(main()) == 1

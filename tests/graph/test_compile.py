@@ -260,7 +260,7 @@ def test_templates_of_equal_code_share_a_digest_and_local_ones_do_not() -> None:
 
 def test_a_constant_that_does_not_pickle_is_named_with_its_node_port_and_place() -> None:
     with Flow() as f:
-        f.a = add(1, threading.Lock())
+        f.a = add(1, (line for line in "ab"))
     with pytest.raises(NotSerializableError) as caught:
         compiled(f)
     message = str(caught.value)
@@ -272,8 +272,8 @@ def test_a_constant_that_does_not_pickle_is_named_with_its_node_port_and_place()
 
 def test_a_default_that_does_not_pickle_is_named_with_the_parameter_and_a_reader() -> None:
     with Flow() as f:
-        f.a = add(parameter("lock", threading.Lock()))
-    with pytest.raises(NotSerializableError, match=r"default of parameter 'lock' .*'x' of node 'a'"):
+        f.a = add(parameter("lines", (line for line in "ab")))
+    with pytest.raises(NotSerializableError, match=r"default of parameter 'lines' .*'x' of node 'a'"):
         compiled(f)
 
 

@@ -17,7 +17,7 @@ from executor.errors import WorkerCrashed
 from executor.pool import Pool
 from orchestrator import keeping
 from orchestrator.errors import NotSerializableError, StateNotAvailable
-from orchestrator.event_loop import sleep
+from orchestrator.event_loop import AsyncQueue, sleep
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.running import run_flow
@@ -356,6 +356,23 @@ def test_resident_state_lives_as_long_as_the_flow_runs(place: dict[str, Any]) ->
         _ = f.a.calls
     run_to(f, 1, **place)
     assert f.a.get_data() == (2,)
+
+
+def test_inline_a_queue_that_nodes_share_is_the_same_in_each_run_of_the_flow() -> None:
+    shared: AsyncQueue[int] = AsyncQueue()
+
+    class Puts:
+        def __init__(self) -> None:
+            self.queue = shared
+
+        async def call(self) -> None:
+            await self.queue.put(1)
+
+    with Flow() as f:
+        f.a = node(Puts)()
+    for runs in (1, 2):
+        f.run(workers=0)
+        assert len(shared) == runs
 
 
 def test_heavy_state_is_worth_a_word(
