@@ -77,10 +77,12 @@ PURE = (
     "orchestrator.runtime.attempts",
     "orchestrator.runtime.chunk_log",
     "orchestrator.runtime.failures",
+    "orchestrator.runtime.invoking",
     "orchestrator.runtime.state",
     "orchestrator.runtime.status",
     "orchestrator.runtime.streams",
     "orchestrator.runtime.waits",
+    "orchestrator.runtime.wiring",
 )
 
 # Clocks, sockets, threads, chance, files and processes.

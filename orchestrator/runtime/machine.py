@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from executor.host import Broken, Host, Input, Invocation, WorkerLoss
-from orchestrator.resolver.firing import Firing, Link
+from executor.host import Broken, Host, Input, WorkerLoss
+from orchestrator.resolver.firing import Firing
 from orchestrator.runtime import gate, maps
 from orchestrator.runtime.attempts import Attempts, tries_of
-from orchestrator.runtime.chunk_log import ValueStore
 from orchestrator.runtime.failures import Failures
 from orchestrator.runtime.finals import Finals
+from orchestrator.runtime.invoking import Invoking
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.limits import Limits
 from orchestrator.runtime.maps import Maps
@@ -40,7 +40,6 @@ from orchestrator.runtime.repair import Repair
 from orchestrator.runtime.replay import COMPARING, Replay
 from orchestrator.runtime.results import Newest
 from orchestrator.runtime.state import (
-    Edge,
     Element,
     FinalEdge,
     MapRun,
@@ -53,27 +52,21 @@ from orchestrator.runtime.state import (
 from orchestrator.runtime.status import NodeStatus, status_of
 from orchestrator.runtime.streams import Streams
 from orchestrator.runtime.waits import Wait
-from orchestrator.spec import ConstantInput, EdgeInput, ParameterInput
+from orchestrator.runtime.wiring import Wiring
 from protocol.messages import (
     WHOLE,
     Absence,
     AttemptKey,
-    DefaultInput,
     ErrorReport,
     Missing,
     NodeId,
     RunId,
-    StreamInput,
 )
 from protocol.values import Value, size_bytes
 
 
 def _never(_: AttemptKey) -> bool:
     return False
-
-
-STREAM = StreamInput()
-DEFAULT = DefaultInput()
 
 
 class FlowMachine:
@@ -86,21 +79,11 @@ class FlowMachine:
     def __init__(self, job: Job, run: RunId, host: Host) -> None:
         self._run = run
         self._host = host
-        self._codes = job.codes()
-        self._constants = job.constants()
-        self._parameters = job.parameters
-        self.nodes = [
-            Node(index, node, job.state_of(index)) for index, node in enumerate(job.spec.nodes)
-        ]
-        self._store = None if job.spill is None else ValueStore(job.spill)
-        self.edges: list[Edge] = []
-        self._by_port: dict[tuple[int, int], Edge] = {}
-        for node in self.nodes:
-            self._connect(node)
-        self._firing = Firing(
-            len(self.nodes),
-            [Link(e.producer.index, e.consumer.index, e.spec.delay) for e in self.edges],
-        )
+        wiring = Wiring(job)
+        self.nodes = wiring.nodes
+        self.edges = wiring.edges
+        self._by_port = wiring.by_port
+        self._firing = Firing(len(wiring.nodes), wiring.links())
         self.live: dict[AttemptKey, Node] = {}
         self.newest = Newest()
         self.outcome: Outcome | None = None
@@ -114,6 +97,7 @@ class FlowMachine:
         self._progress = Progress(job.watcher)
         self.limits = Limits(job, self.stop)
         self.streams = Streams(host, self._firing, self._progress, job.watcher, job.spill)
+        self._invoking = Invoking(job, wiring.by_port, self.streams)
         self.attempts = Attempts(self, host, self.streams, self._progress)
         self._maps = Maps(self, host, self.streams, self._progress)
         self._finals = Finals(self._firing, self._progress, self.newest, self.limits, job.watcher)
@@ -126,24 +110,6 @@ class FlowMachine:
             self._finals,
             self.stop,
         )
-
-    def _connect(self, node: Node) -> None:
-        for port, spec in enumerate(node.spec.ports):
-            if not isinstance(spec.input, EdgeInput):
-                continue
-            producer = self.nodes[spec.input.producer]
-            index = len(self.edges)
-            edge: Edge
-            if spec.run_level == 0:
-                edge = FinalEdge(index, producer, node, port, spec.input, store=self._store)
-                producer.finals_out.append(edge)
-                node.finals_in.append(edge)
-            else:
-                edge = StreamEdge(index, producer, node, port, spec.input)
-                producer.streams_out.append(edge)
-                node.streams_in.append(edge)
-            self.edges.append(edge)
-            self._by_port[node.index, port] = edge
 
     # -- driving -----------------------------------------------------------------------------------
 
@@ -216,7 +182,7 @@ class FlowMachine:
         key = AttemptKey(self._run, NodeId(node.index), number)
         kind = MapRun if node.spec.kind == "map" else Run
         run = node.run = kind(node, number, key, credit=1)
-        void = self._gather(run)
+        void = self._invoking.gather(run)
         if self._watcher is not None:
             self._watcher.started(run)
         self.streams.begin(run)
@@ -231,61 +197,9 @@ class FlowMachine:
         self._progress.note(node)
         self._finals.write_awaited(node)
 
-    def _gather(self, run: Run) -> Void | None:
-        """Read the run's inputs off its edges (rule 24); says so if it cannot run for want of one."""
-        node = run.node
-        found: Void | None = None
-        for port in range(len(node.spec.ports)):
-            given = self._bind(node, port, run)
-            if isinstance(given, Void):
-                if given is Void.SKIPPED and _takes_default(node, port):
-                    given = DEFAULT
-                else:
-                    found = found if found is Void.FAILED else given
-                    continue
-            run.inputs.append(given)
-        return found
-
-    def _bind(self, node: Node, port: int, run: Run) -> Input | Void:
-        given = node.spec.ports[port].input
-        if isinstance(given, ConstantInput):
-            return self._constants[given.constant]
-        if isinstance(given, ParameterInput):
-            return self._parameters[given.parameter]
-        if not isinstance(given, EdgeInput) or run.number < given.delay:
-            return DEFAULT
-        edge = self._by_port[node.index, port]
-        if isinstance(edge, FinalEdge):
-            return edge.take()
-        reading = edge.readings[run.number - given.delay]
-        if reading.void is not None:
-            self.streams.drop(edge, reading)
-            return reading.void
-        reading.run = run
-        return STREAM
-
     def invoke(self, node: Node, key: AttemptKey, inputs: list[Input], credit: int) -> None:
-        spec = node.spec
-        start, resumes = (None, False) if node.state is None else node.state.begin()
-        self._host.invoke(
-            Invocation(
-                key,
-                self._codes[spec.code],
-                inputs,
-                credit,
-                # What a generator that is not to drain has yielded stays readable (rule 53).
-                send_chunks=bool(
-                    node.streams_out or self.limits or self._watcher is not None or not spec.drain
-                ),
-                final_is_read=bool(node.finals_out) or spec.keep,
-                pinned=spec.pinned,
-                checkpoint=spec.checkpointed,
-                start=start,
-                resumes=resumes,
-                timeout_s=spec.timeout_s,
-                name=spec.name,
-            )
-        )
+        """Have the node's body evaluated on these inputs."""
+        self._host.invoke(self._invoking.invocation(node, key, inputs, credit))
         self.live[key] = node
 
     # -- reports: chunks ---------------------------------------------------------------------------
@@ -576,11 +490,6 @@ def _comparing(run: Run, key: AttemptKey) -> Replay | None:
     """The attempt's replay, while a worker compares what it has yielded with what came before."""
     replay = run.replay if key == run.key else None
     return replay if replay is not None and replay.comparing else None
-
-
-def _takes_default(node: Node, port: int) -> bool:
-    """Whether the port takes its default where what it reads was skipped; a map's elements cannot."""
-    return node.spec.on_skip == "default" and not (node.spec.kind == "map" and port == 0)
 
 
 def _reads_broken_stream(run: Run) -> bool:

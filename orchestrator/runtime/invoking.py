@@ -1,0 +1,85 @@
+"""What a body is run on: its inputs, gathered off the edges (SEMANTICS 24), and its invocation."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from executor.host import Input, Invocation
+from orchestrator.runtime.job import Job
+from orchestrator.runtime.state import Edge, FinalEdge, Node, Run, Void
+from orchestrator.runtime.streams import Streams
+from orchestrator.spec import ConstantInput, EdgeInput, ParameterInput
+from protocol.messages import AttemptKey, DefaultInput, StreamInput
+
+STREAM: Final = StreamInput()
+DEFAULT: Final = DefaultInput()
+
+
+class Invoking:
+    """Makes the inputs and the invocations of one flow run."""
+
+    def __init__(self, job: Job, by_port: dict[tuple[int, int], Edge], streams: Streams) -> None:
+        self._codes = job.codes()
+        self._constants = job.constants()
+        self._parameters = job.parameters
+        self._sends_all_chunks = bool(job.limits) or job.watcher is not None
+        self._by_port = by_port
+        self._streams = streams
+
+    def gather(self, run: Run) -> Void | None:
+        """Read the run's inputs off its edges; says so if it cannot run for want of one."""
+        node = run.node
+        found: Void | None = None
+        for port in range(len(node.spec.ports)):
+            given = self._read(node, port, run)
+            if isinstance(given, Void):
+                if given is Void.SKIPPED and _takes_default(node, port):
+                    given = DEFAULT
+                else:
+                    found = found if found is Void.FAILED else given
+                    continue
+            run.inputs.append(given)
+        return found
+
+    def _read(self, node: Node, port: int, run: Run) -> Input | Void:
+        given = node.spec.ports[port].input
+        if isinstance(given, ConstantInput):
+            return self._constants[given.constant]
+        if isinstance(given, ParameterInput):
+            return self._parameters[given.parameter]
+        if not isinstance(given, EdgeInput) or run.number < given.delay:
+            return DEFAULT
+        edge = self._by_port[node.index, port]
+        if isinstance(edge, FinalEdge):
+            return edge.take()
+        reading = edge.readings[run.number - given.delay]
+        if reading.void is not None:
+            self._streams.drop(edge, reading)
+            return reading.void
+        reading.run = run
+        return STREAM
+
+    def invocation(self, node: Node, key: AttemptKey, inputs: list[Input], credit: int) -> Invocation:
+        """One evaluation of the node's body, or of its body on one element."""
+        spec = node.spec
+        start, resumes = (None, False) if node.state is None else node.state.begin()
+        return Invocation(
+            key,
+            self._codes[spec.code],
+            inputs,
+            credit,
+            # What a generator that is not to drain has yielded stays readable (rule 53).
+            send_chunks=bool(node.streams_out) or self._sends_all_chunks or not spec.drain,
+            final_is_read=bool(node.finals_out) or spec.keep,
+            pinned=spec.pinned,
+            checkpoint=spec.checkpointed,
+            start=start,
+            resumes=resumes,
+            timeout_s=spec.timeout_s,
+            name=spec.name,
+        )
+
+
+def _takes_default(node: Node, port: int) -> bool:
+    """Whether the port takes its default where what it reads was skipped; a map's elements cannot."""
+    return node.spec.on_skip == "default" and not (node.spec.kind == "map" and port == 0)
