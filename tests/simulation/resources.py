@@ -183,7 +183,6 @@ class SimulatedResources:
                 process.begin()
 
         self.world.soon(forked)
-        end.begin()
 
     def send_signal(self, action: Signal) -> None:
         self.judge_signal(action)
@@ -281,13 +280,16 @@ class SimulatedResources:
 
     def _connect(self, worker: int) -> None:
         process = self.processes[worker]
-        if worker in self.unreachable or self.ends[worker].is_over:
+        if worker in self.unreachable or worker not in self.simulated_peers:
             return
         self.world.soon(lambda: self._establish(process))
 
     def _establish(self, process: Process) -> None:
         end = self.ends[process.worker]
-        if process.is_alive and not end.is_over and process.worker not in self.unreachable:
+        worker = process.worker
+        if process.is_alive and worker in self.simulated_peers and worker not in self.unreachable:
+            if not end.has_begun:
+                end.begin()
             connect(self.world, process.end, end)
             process.connected()
 

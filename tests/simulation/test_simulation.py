@@ -17,7 +17,7 @@ from tests.simulation.faults import Flaw, KillPoint, Moment
 from tests.simulation.schedule import FAULTS_AT_LEAST, Schedule
 
 SCHEDULES = 10_000
-TOGETHER = 500
+TOGETHER = 250
 
 faults: Counter[str] = Counter()
 
