@@ -51,6 +51,8 @@ class WorkerCrashed(WorkerError):  # noqa: N818 - its name is in the documentati
         how = _REASONS.get(self.reason) or describe_status(self.status)
         what = f"{where}: its worker (pid {self.pid}) {how}"
         if not self.charged:
+            if self.reason is LossReason.UNRESPONSIVE:
+                return f"{what}, and with it whatever was there."
             other = ", while it ran something else" if self.reason is LossReason.DIED else ""
             return f"{what}{other}; this body was waiting there and is not to blame."
         peak_bytes = self.evidence.peak_bytes

@@ -9,6 +9,7 @@ from executor.host import Broken, Code, Evidence, Input, Invocation
 from executor.ladder import Stepping
 from executor.output import LastOutput
 from executor.page import CURRENT, PRINTED, SINCE, TARGET, Page
+from executor.traces import of_the_user
 from protocol.delivery import Epoch
 from protocol.framing import Parts, Session, coordinator_session, first_message
 from protocol.messages import (
@@ -151,7 +152,7 @@ class Peer(Writer):
 
     def evidence(self, number: int) -> Evidence:
         """What an attempt has printed, and the stacks that were not asked for before."""
-        return Evidence(output=self.last_output.lines_of(number), trace=self._page.trace())
+        return Evidence(output=self.last_output.lines_of(number), trace=of_the_user(self._page.trace()))
 
     def close(self) -> None:
         self._page.close()

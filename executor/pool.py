@@ -45,7 +45,7 @@ from executor.ownership import Ownership
 from executor.peer import Peer
 from executor.pool_machine import PoolMachine
 from executor.reception import Reception
-from executor.resources import ZYGOTE, Resources, Source
+from executor.resources import Resources, Source
 from executor.retry import RetryPolicy
 from executor.sizing import checked_size, usable_cores
 from executor.vitals import vitals_of
@@ -408,13 +408,12 @@ class Pool:
 
     def _zygote_ended(self, now: float) -> None:
         self._reception.listen()
-        for worker in [ZYGOTE, *self._peers]:
-            self._reception.read_output(worker)
         for worker in list(self._peers):
+            self._reception.read_output(worker)
             self._bury(worker)
         self._dying.clear()
         status = self._resources.end_nursery()
-        output = self._reception.zygote_output.lines_of(0)
+        output = self._reception.take_zygote_output()
         actions = self._machine.zygote_ended(status, now, output=output)
         while any(isinstance(action, SpawnWorker) for action in actions):
             try:

@@ -35,7 +35,7 @@ class Reception:
         show: Print,
     ) -> None:
         self.strangers = 0
-        self.zygote_output = LastOutput()
+        self._zygote_output = LastOutput()
         self._listener = resources.listener
         self._outputs = resources.outputs
         self._show = show
@@ -71,8 +71,14 @@ class Reception:
                 peer.last_output.add(number, piece.data)
                 key = self._machine.key_of(piece.worker, number)
             elif piece.worker == ZYGOTE:
-                self.zygote_output.add(0, piece.data)
+                self._zygote_output.add(0, piece.data)
             self._show(Printed(piece.worker, key, piece.is_error, piece.data))
+
+    def take_zygote_output(self) -> tuple[str, ...]:
+        """The last lines of the process that workers are forked from, which has ended."""
+        self.read_output(ZYGOTE)
+        output, self._zygote_output = self._zygote_output, LastOutput()
+        return output.lines_of(0)
 
     def forget(self, peer: Peer) -> None:
         """The worker has ended."""
