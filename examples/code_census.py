@@ -103,9 +103,9 @@ def tally(files: Stream[Measured]) -> Census:
     return census
 
 
-@node(placement="inline")
+@node
 def show(census: Census) -> None:
-    """Print the table; inline, so in the process that runs the flow."""
+    """Print the table; what a worker prints comes out where the flow was started."""
     print(f"{'complexity':>10}  function")
     for found, path, line, name in census.top:
         print(f"{found:>10}  {name}  ({path}:{line})")

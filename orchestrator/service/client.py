@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
@@ -65,7 +65,7 @@ from protocol.framing import Envelope
 from protocol.importing import Elsewhere, for_workers
 from protocol.messages import RunId, WireStart
 from protocol.serialization import dumps, renew
-from protocol.values import Local
+from protocol.values import Local, Value
 
 _Envelope: TypeAlias = Envelope[ToClient]
 _OfFlow: TypeAlias = Progress | Printed | Result | StateKept | Finished
@@ -113,6 +113,8 @@ class CoordinatorClient:
     def close(self) -> None:
         """Disconnect. Repeating changes nothing."""
         self._link.close()
+        for handle in self._handles.values():
+            handle.let_go()
 
     # -- flows -------------------------------------------------------------------------------------
 
@@ -160,40 +162,47 @@ class CoordinatorClient:
             RequestRejected: the coordinator drains.
             CoordinatorLost: it has ended.
         """
-        welcome = self._link.welcome
-        renew()  # classes that travel whole go as they are now
-        with for_workers(Elsewhere(welcome.prefix, tuple(welcome.sys_path))):
-            spec, local = compile_flow(
-                flow, workers=max(1, welcome.workers), encode_code=encode_code, encode_value=dumps
-            )
-            _require_workers_only(spec)
-            values = parameter_values(spec, local, dict(parameters or {}))
-            limits = stop_limits(flow, stop_at_node_generation)
-            states = states_of(flow)
-            running = ExitStack()
+        limits = stop_limits(flow, stop_at_node_generation)
+        states = states_of(flow)
+        with self._for_its_workers(), ExitStack() as running:
+            spec, values = self._compiled(flow, dict(parameters or {}))
             running.enter_context(in_use(states, spec))
-        attach = self._link.session.attach
-        request = next(self._requests)
-        message = Submit(
-            request,
-            label or type(flow).__name__,
-            attach(encode_spec(spec)),
-            # What no node reads has stayed here.
-            {name: attach(value) for name, value in values.items() if not isinstance(value, Local)},
-            limits.nodes,
-            limits.constants,
-            timeout_s,
-            terminate_on_node_error,
-            {number: self._wire_start(state) for number, state in states.items()},
-            detach,
-        )
-        with running:
-            accepted = self._ask(request, message, Accepted)
-            handle = FlowHandle(self, accepted.run, message.label, flow, spec, running.pop_all())
-        self._handles[accepted.run] = handle
-        for early, envelope in self._early.pop(accepted.run, ()):
-            handle.hear(early, envelope)
+            attach = self._link.session.attach
+            message = Submit(
+                next(self._requests),
+                label or type(flow).__name__,
+                attach(encode_spec(spec)),
+                # What no node reads has stayed here.
+                {name: attach(value) for name, value in values.items() if not isinstance(value, Local)},
+                limits.nodes,
+                limits.constants,
+                timeout_s,
+                terminate_on_node_error,
+                {number: self._wire_start(state) for number, state in states.items()},
+                detach,
+            )
+            run = self._ask(message.request, message, Accepted).run
+            handle = FlowHandle(self, run, message.label, flow, spec, running.pop_all())
+        self._handles[run] = handle
+        for early, envelope in self._early.pop(run, ()):
+            self._hear(early, envelope)
         return handle
+
+    def _for_its_workers(self) -> AbstractContextManager[None]:
+        """Inside, code and values are encoded for the coordinator's workers."""
+        welcome = self._link.welcome
+        return for_workers(Elsewhere(welcome.prefix, tuple(welcome.sys_path)))
+
+    def _compiled(self, flow: Flow, parameters: dict[str, object]) -> tuple[FlowSpec, dict[str, Value]]:
+        renew()  # classes that travel whole go as they are now
+        spec, local = compile_flow(
+            flow,
+            workers=max(1, self._link.welcome.workers),
+            encode_code=encode_code,
+            encode_value=dumps,
+        )
+        _require_workers_only(spec)
+        return spec, parameter_values(spec, local, parameters)
 
     def _wire_start(self, state: NodeState) -> WireStart:
         start, _ = state.begin()
@@ -261,6 +270,8 @@ class CoordinatorClient:
             handle = self._handles.get(message.run)
             if handle is not None:
                 handle.hear(message, envelope)
+                if handle.is_over:
+                    del self._handles[message.run]
             else:
                 self._early.setdefault(message.run, []).append((message, envelope))
         elif isinstance(message, Accepted | Rejected | Confirmed | Status | Waits):
@@ -325,7 +336,11 @@ class FlowHandle:
             remaining = None if deadline is None else deadline - monotonic()
             if remaining is not None and remaining <= 0:
                 return False
-            self._client.pump(remaining)
+            try:
+                self._client.pump(remaining)
+            except CoordinatorLost:
+                self.let_go()
+                raise
         return True
 
     def result(self, timeout_s: float | None = None) -> RunReport:
@@ -370,6 +385,10 @@ class FlowHandle:
             with suppress(RequestRejected):  # it has ended meanwhile
                 self._client.cancel(self.run)
 
+    def let_go(self) -> None:
+        """Let the flow be run again; for the client. Repeating changes nothing."""
+        self._running.close()
+
     def hear(self, message: _OfFlow, envelope: _Envelope) -> None:
         """Take what the coordinator says about this flow; for the client."""
         match message:
@@ -389,7 +408,7 @@ class FlowHandle:
                 if report:
                     self._report = msgspec.msgpack.decode(report, type=RunReport)
                 self._outcome = decode_outcome(outcome, list(map(envelope.value, causes)))
-                self._running.close()
+                self.let_go()
                 publish(self._flow, RunResults(self._spec, self._newest))
 
 

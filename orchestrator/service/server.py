@@ -52,6 +52,7 @@ from protocol.client_messages import (
     Status,
     StopService,
     Submit,
+    ToClient,
     Welcomed,
     WorkerEnded,
     WorkerNotStarted,
@@ -59,7 +60,7 @@ from protocol.client_messages import (
 )
 from protocol.endpoints import claimed
 from protocol.errors import ProtocolError
-from protocol.framing import Envelope, service_session
+from protocol.framing import Envelope, Session, service_session
 from protocol.transport import Listener, Received, open_context
 
 log = logging.getLogger(__name__)
@@ -224,36 +225,27 @@ class Service:
             hello = envelope.messages[0] if envelope is not None and envelope.messages else None
         except ProtocolError:
             hello = None
-        if not isinstance(hello, ClientHello) or not _fits(hello):
-            self.strangers += 1
-            session.add(Refused(SERVICE_VERSION, platform.python_version(), os.getpid()))
-            for parts in session.take():
-                self._listener.send(received.identity, parts)
+        if isinstance(hello, ClientHello) and _fits(hello):
+            self._welcome(received, session)
             return
+        self.strangers += 1
+        session.add(Refused(SERVICE_VERSION, platform.python_version(), os.getpid()))
+        for parts in session.take():
+            self._listener.send(received.identity, parts)
+
+    def _welcome(self, received: Received, session: Session[ToClient, FromClient]) -> None:
         try:
             pidfd = os.pidfd_open(received.pid)
         except ProcessLookupError:
             return  # it has ended already
-        client = Client(
-            received.identity,
-            received.pid,
-            pidfd,
-            session,
-            self._note_written,
-            self._listener.is_behind,
-        )
+        is_behind = self._listener.is_behind
+        client = Client(received.identity, received.pid, pidfd, session, self._note_written, is_behind)
         self._clients[client.identity] = client
         self._watchers[client] = current_event_loop().create_task(self._watch(client))
+        version, workers, endpoint = platform.python_version(), self._pool.workers, self._pool.endpoint
+        path = list(sys.path)
         client.write(
-            Welcomed(
-                SERVICE_VERSION,
-                platform.python_version(),
-                os.getpid(),
-                self._pool.workers,
-                sys.prefix,
-                list(sys.path),
-                self._pool.endpoint,
-            )
+            Welcomed(SERVICE_VERSION, version, os.getpid(), workers, sys.prefix, path, endpoint)
         )
 
     # -- requests ----------------------------------------------------------------------------------

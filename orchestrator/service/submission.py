@@ -68,13 +68,14 @@ def read_submission(
         terminate_on_node_error=message.terminate_on_node_error,
         spill=spill,
         observe=observe,
-        # One for each, so that what they keep can be sent back.
-        states={
-            index: NodeState.of(starts.get(index, Start()))
-            for index, node in enumerate(spec.nodes)
-            if node.pinned
-        },
+        states=_states(spec, starts),
     )
+
+
+def _states(spec: FlowSpec, starts: dict[int, Start]) -> dict[int, NodeState]:
+    """One for each node that keeps a state, so that it can be sent back."""
+    pinned = [index for index, node in enumerate(spec.nodes) if node.pinned]
+    return {index: NodeState.of(starts.get(index, Start())) for index in pinned}
 
 
 def problems_of(spec: FlowSpec) -> Iterator[str]:

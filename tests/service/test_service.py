@@ -348,10 +348,15 @@ def test_a_coordinator_that_dies_is_noticed_and_its_path_can_be_taken_over(tmp_p
     endpoint = f"ipc://{tmp_path}/own/c"
     arguments = ("coordinator", "--listen", endpoint, "--workers", "1")
     with started(*arguments, until="listening") as process, connect(endpoint) as client:
-        handle = client.submit(sleeping(100))
+        with Flow() as f:
+            f.count = Counter(1)  # type: ignore[call-arg]  # the parameters of its call
+            f.sleep = sleep(parameter("seconds", 0))
+        handle = client.submit(f, parameters={"seconds": 100})
         process.send_signal(signal.SIGKILL)
         with pytest.raises(CoordinatorLost, match=f"pid {process.pid}\\) has ended"):
             handle.wait()
+        f.run(workers=0)  # it is free again
+        assert f.count.get_data() == (1,)
     with pytest.raises(NobodyListens, match="has ended"):
         connect(endpoint)
     with started(*arguments, until="listening"), connect(endpoint) as client:
