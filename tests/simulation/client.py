@@ -153,8 +153,9 @@ class Client:
 
     def _credit(self, job: Job) -> None:
         if job.reader is not None and job.key in self.open:
-            # What was sent by an earlier attempt is no cause to wait.
-            self.pool.produce(job.key, max(job.reader.read, len(job.applied)) + WINDOW)
+            # What was sent by an earlier attempt is no cause to wait, nor is a reader that has ended.
+            upto = max(job.reader.read, len(job.applied)) + WINDOW
+            self.pool.produce(job.key, upto if job.reader.outcome is None else UNLIMITED)
 
     def _meddle(self, job: Job) -> None:
         """What a user or a run does to a job in the middle."""
@@ -341,6 +342,8 @@ class Client:
             job.ended_after = len(job.applied)
         if job.reader is not None:
             self._feed(job.reader)
+        if job.source is not None:
+            self._credit(job.source)
 
     # -- the judge, from below --------------------------------------------------------------------------
 
