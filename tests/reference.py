@@ -92,6 +92,9 @@ def _reachable(start: int, edges: Mapping[int, set[int]]) -> set[int]:
 NO_FINAL = "no final value"
 """In place of the outputs of a run whose final value is NO_VALUE (rule 44)."""
 
+SKIPPED = "skipped"
+"""Likewise of a run that gave SKIP, or was skipped itself (rule 41)."""
+
 
 @dataclass
 class Observed:
@@ -148,6 +151,9 @@ class Reference:
     def _evaluate(self, number: int, n: int, throws: Sequence[int]) -> Evaluated:
         node = self._nodes[number]
         inputs = [self._input(node, index, n) for index in range(len(node.ports))]
+        state = dict(self.run(number, n - 1).state) if node.is_class and n else new_state()
+        if SKIPPED in inputs:
+            return Evaluated(outputs=SKIPPED, state=state)
         if node.kind == "map":
             return _map(node, inputs, throws)
         if node.kind == "split":
@@ -156,7 +162,6 @@ class Reference:
         if node.kind == "fold":
             chunks, is_open = inputs[0]
             return Evaluated(outputs=(list(chunks),), blocked=is_open)
-        state = dict(self.run(number, n - 1).state) if node.is_class and n else new_state()
         return _Body(node, inputs, state, throws).run()
 
     def _input(self, node: Node, index: int, n: int) -> Any:
@@ -167,6 +172,8 @@ class Reference:
             return UNREAD
         producer = self.run(port.producer, generation)
         seen = self._observed.get((port.producer, generation), Observed())
+        if producer.outputs == SKIPPED and not (port.is_stream and producer.chunks):
+            return UNREAD if node.takes_default else SKIPPED
         if not port.is_stream:
             return producer.outputs[port.output]
         chunks = producer.chunks[: len(seen.chunks)]
@@ -218,6 +225,9 @@ class _Body:
                     break
                 case _:
                     break
+        if action == "skip":
+            run.outputs = SKIPPED
+            return run
         given = bool(arguments) and not (action == "return" and arguments[0] is None and self._generates)
         if given or not self._generates:
             run.outputs = _outputs(self._node, *arguments)
@@ -245,7 +255,8 @@ def _map(node: Node, inputs: list[Any], throws: Sequence[int]) -> Evaluated:
     """A8: the elements in order; a cancel stops it after what was emitted, and cancels its source."""
     chunks, is_open = inputs[0]
     beside = inputs[1] if len(inputs) > 1 else UNREAD
-    run = Evaluated([(map_element(node.name, chunk, beside),) for chunk in chunks], NO_FINAL, is_open)
+    elements = [map_element(node.name, node.script.skips, chunk, beside) for chunk in chunks]
+    run = Evaluated([(element,) for element in elements if element is not None], NO_FINAL, is_open)
     if throws:
         return Evaluated(run.chunks[: throws[0]], NO_FINAL, cancelled={0}, throws=1)
     return run

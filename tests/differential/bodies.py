@@ -8,7 +8,7 @@ from functools import cache
 from itertools import product
 from typing import Any
 
-from executor.body import Stream, StreamCancelled
+from executor.body import SKIP, Stream, StreamCancelled
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node as make_template
 from orchestrator.graph.template import NodeTemplate
@@ -30,7 +30,8 @@ def flow_of(graph: Graph, *, window: int | None, placements: Sequence[Placement]
             sources = [_source(flow, graph, port.producer, port.output) for port in node.ports]
             if node.kind == "map":
                 beside = sources[1:] or [UNREAD]
-                made = template.map(sources[0], node.name, *beside, ahead=1 + node.number % 3)
+                how = (node.name, node.script.skips)
+                made = template.map(sources[0], how, *beside, ahead=1 + node.number % 3)
             else:
                 made = template(tuple(node.script), **dict(zip(PORTS, sources, strict=False)))
             setattr(flow, node.name, made)
@@ -48,10 +49,12 @@ def _template(node: Node, window: int | None, placement: Placement) -> NodeTempl
     if node.kind == "map":
         defaults = defaults[1:]
         key = ("map", node.is_async, False, (*defaults, True)[:1])
-        return _cached_template(key, (), False, window, placement, None, True)
+        return _cached_template(key, (), False, window, placement, None, True, None)
     key = (node.kind, node.is_async, node.is_class, (*defaults, True, True, True)[:3])
     streams = tuple(name for name, port in zip(PORTS, node.ports, strict=False) if port.is_stream)
-    return _cached_template(key, streams, node.script.outputs > 1, window, placement, how, node.drains)
+    on_skip = "default" if node.takes_default else None
+    multiple = node.script.outputs > 1
+    return _cached_template(key, streams, multiple, window, placement, how, node.drains, on_skip)
 
 
 @cache
@@ -63,6 +66,7 @@ def _cached_template(
     placement: Placement,
     accumulate: Any,
     drain: bool,
+    on_skip: Any,
 ) -> NodeTemplate[..., Any]:
     return make_template(
         stream_in=streams,
@@ -71,6 +75,7 @@ def _cached_template(
         placement=placement,
         accumulate=accumulate,
         drain=drain,
+        **({} if on_skip is None else {"on_skip": on_skip}),
     )(BODIES[key])
 
 
@@ -145,12 +150,12 @@ class AsyncStreamKeeper:
         run.end()
 
 
-def mapped(element: Any, name: str, beside: Any) -> Any:
-    return map_element(name, element, beside)
+def mapped(element: Any, how: tuple[str, bool], beside: Any) -> Any:
+    return map_element(*how, element, beside) or SKIP
 
 
-async def async_mapped(element: Any, name: str, beside: Any) -> Any:
-    return map_element(name, element, beside)
+async def async_mapped(element: Any, how: tuple[str, bool], beside: Any) -> Any:
+    return map_element(*how, element, beside) or SKIP
 
 
 class _Performance:
@@ -209,6 +214,8 @@ class _Performance:
         if how == "reraise":
             assert self._thrown is not None
             raise self._thrown
+        if how == "skip":
+            how, given = given[0], [SKIP]
         if how == "raise":
             raise StopAsyncIteration(*given)
         return given[0] if given else None

@@ -24,7 +24,7 @@ class Script(NamedTuple):
     """What a body does. The loop ends after ``rounds``, or when a ``take`` in it met the end.
 
     ``value`` is the kind of values it makes, ``ends`` how a generator ends, ``on_cancel`` what it does
-    about StreamCancelled.
+    about StreamCancelled. One that ``skips`` gives SKIP at its end if what it has read says so.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Script(NamedTuple):
     outputs: int = 1
     ends: str = "natural"
     on_cancel: str = "propagate"
+    skips: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class Node:
     is_class: bool = False
     accumulate: str = "sum"
     drains: bool = True
+    takes_default: bool = False
+    """Whether a skipped input is replaced by the port's default (``on_skip``)."""
 
     @property
     def name(self) -> str:

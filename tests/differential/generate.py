@@ -48,6 +48,7 @@ class _Generator:
         self._seed = seed
         self._draw = random.Random(seed)
         self._cancels = seed % 2 == 1
+        self._skips = seed % 5 > 2
 
     def graph(self) -> Graph:
         draw = self._draw
@@ -88,9 +89,8 @@ class _Generator:
         if kind == "map":
             first = Port(draw.choice(streams or others), is_stream=True)
             beside = (self._port(others, []),) if draw.random() < 0.3 else ()
-            return Node(
-                number, kind, (first, *beside), Script(f"n{number}"), is_async=draw.random() < 0.3
-            )
+            script = Script(f"n{number}", skips=self._skips and draw.random() < 0.3)
+            return Node(number, kind, (first, *beside), script, is_async=draw.random() < 0.3)
         wanted = draw.choice((0, 1, 1, 2, 2, 3)) if others else 0
         ports = tuple(self._port(others, streams) for _ in range(wanted))
         return Node(number, kind, ports, Script(f"n{number}"))
@@ -118,6 +118,8 @@ class _Generator:
         is_split = any(reader.kind == "map" and index == 0 for reader, index, _ in edges)
         final_is_read = any(not port.is_stream for _, _, port in edges)
         is_async, is_class = draw.random() < 0.4, draw.random() < 0.5
+        if all(port.has_default for port in node.ports) and draw.random() < 0.5:
+            node = replace(node, takes_default=self._skips)
         if node.kind == "mono":
             value = "items" if is_split else draw.choice(_ANY_VALUE)
             script = self._script(node, value, ends="return", outputs=1 if is_split else None)
@@ -158,6 +160,7 @@ class _Generator:
             outputs=outputs or draw.choice((1, 1, 1, 2)),
             ends=ends,
             on_cancel=draw.choice(("propagate", "propagate", "return", "raise", "decline")),
+            skips=self._skips and draw.random() < 0.3,
         )
 
     def _ops(self, streams: list[int], least: int, most: int, emits: bool) -> tuple[Op, ...]:

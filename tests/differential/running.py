@@ -18,14 +18,14 @@ from orchestrator.event_loop import EventLoop
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.outcome import Done, LimitReached
 from orchestrator.runtime.state import Node as MachineNode
-from orchestrator.runtime.state import Run
+from orchestrator.runtime.state import Run, Void
 from orchestrator.spec import EdgeInput, FlowSpec, Placement
-from protocol.messages import WHOLE, AttemptKey, Missing, RunId
+from protocol.messages import WHOLE, Absence, AttemptKey, Missing, RunId
 from protocol.values import Value
 from tests.differential.bodies import flow_of
 from tests.differential.description import Graph, Node
 from tests.differential.generate import cyclic_component
-from tests.reference import NO_FINAL, Observed, Reference, agrees, delays
+from tests.reference import NO_FINAL, SKIPPED, Observed, Reference, agrees, delays
 from tests.runtime.checked import CheckedMachine
 from tests.runtime.simulation import Simulation, job_of
 
@@ -89,13 +89,19 @@ class RecordingMachine(CheckedMachine):
         if key.element == WHOLE:
             seen = self.seen[key.node, key.generation]
             seen.ended = True
-            seen.outputs = NO_FINAL
+            skipped = missing is not None and missing.absence is Absence.SKIP
+            seen.outputs = SKIPPED if skipped else NO_FINAL
             if missing is None:
                 seen.outputs = tuple(BY_REFERENCE.loads(value) for value in outputs)
         super().completed(key, emitted, seconds, outputs, missing, state)
 
+    def end_unrun(self, run: Run, void: Void) -> None:
+        seen = self.seen[run.node.index, run.number]
+        seen.ended, seen.outputs = True, SKIPPED
+        super().end_unrun(run, void)
+
     def end_run(self, run: Run, outputs: list[Value] | None, broken: Broken | None = None) -> None:
-        if run.node.spec.kind == "map":
+        if run.node.spec.kind == "map" and run.void is None:
             seen = self.seen[run.node.index, run.number]
             seen.ended, seen.outputs = True, NO_FINAL
         super().end_run(run, outputs, broken)

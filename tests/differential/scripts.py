@@ -18,7 +18,7 @@ CANCELLED = ("cancelled",)
 Action: TypeAlias = tuple[Any, ...]
 """``(take, port)`` is answered by ``(chunk, value)`` or END; ``(emit, value)`` by None or CANCELLED;
 ``(cancel, port)`` by anything. The last is ``(return, value)``, ``(raise, value)``, ``(raise,)``,
-``(stop,)`` (nothing is given) or ``(reraise,)``."""
+``(stop,)`` (nothing is given), ``(skip, return or raise)`` or ``(reraise,)``."""
 
 Steps: TypeAlias = Generator[Action, Any, None]
 
@@ -86,6 +86,8 @@ class _Run:
 
     def _end(self) -> Action:
         how = self._script.ends
+        if self._script.skips and self._digest % 3 == 0:
+            return ("skip", "return" if how == "return" else "raise")
         if how in ("return", "raise"):
             return (how, self._value("final"))
         return ("raise",) if how == "bare" else ("stop",)
@@ -123,6 +125,7 @@ def _single(kind: str, label: str, index: int, digest: int) -> Any:
     }[kind]
 
 
-def map_element(name: str, element: Any, beside: Any) -> str:
-    """What a mapped body gives."""
-    return f"{name}:{zlib.crc32(repr((name, element, beside)).encode()):08x};"
+def map_element(name: str, skips: bool, element: Any, beside: Any) -> str | None:
+    """What a mapped body gives; None stands for SKIP."""
+    digest = zlib.crc32(repr((name, element, beside)).encode())
+    return None if skips and digest % 3 == 0 else f"{name}:{digest:08x};"
