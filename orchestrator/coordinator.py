@@ -68,6 +68,7 @@ class Coordinator:
         self._overtime = Event()  # the time for the run is up
         self._tasks: dict[object, TaskHandle[None]] = {}
         self._steps_inline = False
+        self._settles_on = False
         self._crash: BaseException | None = None
         self._inline = InlineTasks(self._turn_after_step)
         self._hub = Hub(BY_REFERENCE, open_task=self._inline.open, make_context=job.make_context)
@@ -121,6 +122,9 @@ class Coordinator:
         """Let the machine act on what was reported, and send what it said."""
         machine = self.machine
         machine.settle()
+        if machine.is_unsettled and not self._settles_on:
+            self._settles_on = True
+            self._spawn(self._settle_on)
         while machine.attempts.delayed:
             self._spawn(partial(self._try_again, *machine.attempts.delayed.pop()))
         if self._hub.is_ready and not self._steps_inline:
@@ -136,6 +140,12 @@ class Coordinator:
                 self._idle.set()
                 if self._thread is None or self._thread.has_ended:
                     self._alone.set()
+
+    async def _settle_on(self) -> None:
+        """Go on with what the machine does by itself, after all others that are ready."""
+        await sleep(0)
+        self._settles_on = False
+        self.turn()
 
     async def _unwind(self) -> None:
         self.machine.stop(Interrupted())

@@ -219,21 +219,18 @@ class _Body:
                     if len(run.chunks) in self._throws:
                         run.throws += 1
                         answer = CANCELLED
-                case "reraise":  # rule 59a: the run ends, and what it reads is cancelled
-                    run.cancelled |= set(self._streams)
-                    arguments = []
-                    break
                 case _:
-                    break
+                    run.outputs = self._final(action, *arguments)
+                    return run
+
+    def _final(self, action: str, *given: Any) -> Any:
         if action == "skip":
-            run.outputs = SKIPPED
-            return run
-        given = bool(arguments) and not (action == "return" and arguments[0] is None and self._generates)
-        if given or not self._generates:
-            run.outputs = _outputs(self._node, *arguments)
-        else:
-            run.outputs = accumulated(self._node.accumulate, run.chunks)
-        return run
+            return SKIPPED
+        if action == "reraise":  # rule 59a: the run ends, and what it reads is cancelled
+            self._run.cancelled |= set(self._streams)
+        if self._generates and given in ((), (None,)) and (action, given) != ("raise", (None,)):
+            return accumulated(self._node.accumulate, self._run.chunks)
+        return _outputs(self._node, *given)
 
     @property
     def _generates(self) -> bool:

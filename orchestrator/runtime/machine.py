@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from executor.host import Broken, Host, Input, WorkerLoss
 from orchestrator.resolver.firing import Firing
@@ -69,6 +70,10 @@ def _never(_: AttemptKey) -> bool:
     return False
 
 
+MOST_UNRUN: Final = 100
+"""So many runs may end without a body in one turn; then others have theirs."""
+
+
 class FlowMachine:
     """One run of a flow.
 
@@ -90,6 +95,8 @@ class FlowMachine:
         self.failures = Failures()
         self._terminates = job.terminate_on_node_error
         self.dropped = 0  # reports about attempts that are not live
+        self.is_unsettled = False
+        self._unrun = 0  # runs that ended without a body
         self.is_in_line: Callable[[AttemptKey], bool] = _never
         """Whether an attempt that is live waits for a worker; set by who knows the host."""
         self._watcher = job.watcher
@@ -120,8 +127,16 @@ class FlowMachine:
         self._firing.begin()
 
     def settle(self) -> None:
-        """Act on all that was reported since the last call."""
+        """Act on all that was reported since the last call.
+
+        A cycle that is skipped turns by itself, for ever: ``is_unsettled`` asks for a further call.
+        """
+        enough = self._unrun + MOST_UNRUN
+        self.is_unsettled = False
         while self.outcome is None:
+            if self._unrun > enough:
+                self.is_unsettled = True
+                return
             if self.streams.maps:
                 self._maps.pump(self.streams.maps.popleft())
             elif (index := self._firing.take_ready()) is not None:
@@ -369,6 +384,7 @@ class FlowMachine:
         """The run ends without a value because it was skipped, or needs what has failed."""
         node = run.node
         run.void = void
+        self._unrun += 1
         broken = None
         if void is Void.SKIPPED:
             node.skipped += 1

@@ -36,7 +36,7 @@ class CheckedMachine(FlowMachine):
     def settle(self) -> None:
         super().settle()
         self.check()
-        if self.outcome is None:
+        if self.outcome is None and not self.is_unsettled:
             self.check_no_deadlock()
 
     def check_no_deadlock(self) -> None:

@@ -91,7 +91,7 @@ class Simulation:
         return machine
 
     def _choices(self) -> list[Message]:
-        choices: list[Message] = []
+        choices: list[Message] = [self.machine.settle] if self.machine.is_unsettled else []
         for hub, down, up in zip(self._hubs, self._down, self._up, strict=True):
             if down:
                 choices.append(partial(_deliver, down))

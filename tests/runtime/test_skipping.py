@@ -11,6 +11,7 @@ from executor.pool import Pool
 from orchestrator.errors import FlowDefinitionError
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
+from orchestrator.runtime.errors import FlowTimeoutError
 from orchestrator.runtime.outcome import Done, LimitReached, NodeFailed
 from tests.runtime.simulation import simulate
 
@@ -209,3 +210,27 @@ def test_rule_41_skipping_is_the_same_on_workers(pool: Pool) -> None:
     assert f.total.get_data() is None
     assert (f.total_or.get_data(), f.halves.get_data()) == ((7,), (10,))
     assert report.nodes["total"].skipped == 1
+
+
+@node
+def skips_itself(x: Any = None) -> Any:
+    return SKIP
+
+
+def test_rule_41_a_cycle_that_is_skipped_for_ever_keeps_nobody_from_turning() -> None:
+    with Flow() as f:
+        f.skips = skips_itself(f.skips)
+        f.count = counter(f.count)
+    report = f.run(workers=0, stop_at_node_generation={f.count: (9,)}, timeout_s=20)
+    assert report.status == "limit"
+    assert f.count.get_data() == (10,)
+    for seed in SEEDS[:3]:
+        machine = simulate(f, seed=seed, stop={f.count: (9,)})
+        assert machine.outcome == LimitReached("count", (9,))
+
+
+def test_rule_71_a_timeout_ends_a_cycle_that_is_skipped_for_ever() -> None:
+    with Flow() as f:
+        f.skips = skips_itself(f.skips)
+    with pytest.raises(FlowTimeoutError):
+        f.run(workers=0, timeout_s=0.05)
