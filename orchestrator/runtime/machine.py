@@ -134,12 +134,9 @@ class FlowMachine:
         enough = self._unrun + MOST_UNRUN
         self.is_unsettled = False
         while self.outcome is None:
-            if self._unrun > enough:
-                self.is_unsettled = True
-                return
             if self.streams.maps:
                 self._maps.pump(self.streams.maps.popleft())
-            elif (index := self._firing.take_ready()) is not None:
+            elif self._unrun < enough and (index := self._firing.take_ready()) is not None:
                 self._start(self.nodes[index])
             elif self._firing.wanted_again:
                 # A generator without demand is drained before its next run (rule 51).
@@ -148,6 +145,9 @@ class FlowMachine:
                 self._progress.suspect(self.nodes[self._firing.held_up.pop()])
             elif self._progress.suspects:
                 self._repair.look_at(self._progress.take_suspects())
+            elif self._firing.ready:
+                self.is_unsettled = True
+                return
             elif self._progress.count == 0:
                 self._come_to_rest()
             else:

@@ -191,7 +191,8 @@ def check(graph: Graph, machine: RecordingMachine) -> None:
     delay = delays(nodes)
     check_plan(machine.spec, nodes, delay)
     reference = Reference(nodes, delay, machine.seen)
-    for (number, run), seen in sorted(machine.seen.items()):
+    for number, run in sorted(machine.seen, key=_by_run):
+        seen = machine.seen[number, run]
         must = reference.run(number, run)
         assert agrees(must, seen), (
             f"I1: run {run} of {nodes[number].name} was {seen}, and must be {must}"
@@ -250,7 +251,8 @@ class _Cancels:
 
     def check_throws(self) -> None:
         """Rule 58: no throw without a reader's cancel, and no more than there were cancels."""
-        for number, run in list(self._seen):
+        # The latest runs first: so each looks at later ones that are known.
+        for number, run in sorted(self._seen, key=_by_run, reverse=True):
             throws = self._reference.run(number, run).throws
             cancels = self.possible(number, run)
             name = self._nodes[number].name
@@ -265,6 +267,10 @@ class _Cancels:
     def _passes_on(self, number: int) -> bool:
         node = self._nodes[number]
         return node.kind == "map" or node.script.on_cancel == "propagate"
+
+
+def _by_run(of: tuple[int, int]) -> tuple[int, int]:
+    return of[1], of[0]
 
 
 def _stream_readers(nodes: tuple[Node, ...], number: int) -> list[tuple[Node, int]]:

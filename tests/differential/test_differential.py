@@ -20,7 +20,7 @@ from tests.reference import Unsatisfiable, delays
 
 ROOT = Path(__file__).parents[2]
 WINDOWS = (0, 1, 8)
-BATCH = 50
+BATCH = 25
 SEEDS = [range(first, first + BATCH) for first in range(0, 1000, BATCH)]
 
 

@@ -80,15 +80,14 @@ def _first_failure(copy: Path, tests: tuple[str, ...]) -> str | None:
     command = [sys.executable, "-m", *(SEEDS if by_seed else (*PYTEST, *tests))]
     patience_s = SEEDS_PATIENCE_S if by_seed else PATIENCE_S
     environment = {**os.environ, "PYTHONPATH": str(copy)}
-    output = copy / "output"
-    with output.open("wb") as file:
+    with tempfile.TemporaryFile() as output:  # not a pipe, which workers might hold open
         run = subprocess.Popen(
             command,
             cwd=copy,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
         try:
@@ -97,9 +96,10 @@ def _first_failure(copy: Path, tests: tuple[str, ...]) -> str | None:
             return f"hung for {patience_s:.0f} s"
         finally:
             _end(run)
+        output.seek(0)
+        text = output.read().decode(errors="replace")
     if run.returncode == 0:
         return None
-    text = output.read_text(errors="replace")
     if by_seed and (violation := re.search(r"^seed \d+: .*", text, re.MULTILINE)):
         return violation[0][:200]
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
