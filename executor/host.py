@@ -50,6 +50,10 @@ class Start:
     changes: Value | None = None
 
 
+Demand: TypeAlias = tuple[tuple[str, float], ...]
+"""What a body claims of a pool's resources, by name in order; empty: its worker's processor."""
+
+
 class Invocation(Struct, frozen=True):
     """One evaluation of a body (``protocol.messages.Invoke`` before it is written to a wire).
 
@@ -57,6 +61,8 @@ class Invocation(Struct, frozen=True):
     node's state. ``checkpoint``: report the state with the result. ``start``: what the instance is made
     from, None: anew. ``resumes``: a host that has it from the node's last attempt goes on with that one.
     ``timeout_s`` is how long the body may compute; None: as the host has it.
+    ``priority``, ``criticality``, ``frees_memory`` and ``demand`` tell who runs first, and when
+    (``executor.scheduling``).
     ``name`` is the node's; ``context`` is what the body's ``current_context()`` gives.
     """
 
@@ -73,6 +79,10 @@ class Invocation(Struct, frozen=True):
     timeout_s: float | None = None
     name: str = ""
     context: Value | None = None
+    priority: float = 0
+    criticality: int = 0
+    frees_memory: bool = False
+    demand: Demand = ()
 
 
 @dataclass(frozen=True, slots=True)

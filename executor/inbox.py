@@ -26,7 +26,7 @@ from protocol.messages import (
     RunId,
     Wait,
 )
-from protocol.values import Value
+from protocol.values import Value, size_bytes
 
 _Envelope: TypeAlias = Envelope[FromWorker]
 
@@ -51,7 +51,9 @@ class Leases(Protocol):
 
     def assign_line(self) -> list[Action]: ...
 
-    def ended(self, key: AttemptKey, seconds: float | None, /) -> list[Action]: ...
+    def ended(
+        self, key: AttemptKey, seconds: float | None, output_bytes: int = 0, /
+    ) -> list[Action]: ...
 
     def given_up(self, key: AttemptKey, /) -> list[Action]:
         """It was told to end and has done so, which is reported as part of what is to be done."""
@@ -139,7 +141,7 @@ class Inbox:
         outputs = [envelope.value(wire) for wire in message.outputs]
         state = None if message.state is None else envelope.value(message.state)
         reports.completed(message.key, message.emitted, message.seconds, outputs, message.missing, state)
-        return self._machine.ended(message.key, message.seconds)
+        return self._machine.ended(message.key, message.seconds, sum(map(size_bytes, outputs)))
 
     def _failed(
         self, message: Failed, envelope: _Envelope, lease: Lease, reports: Reports

@@ -32,6 +32,7 @@ class Lease:
         "_waiting_ports",
         "cancelled",
         "code",
+        "demand",
         "key",
         "number",
         "overrun",
@@ -48,6 +49,7 @@ class Lease:
         """What names the attempt in its worker's page."""
         self.key = invocation.key
         self.code: Digest = invocation.code.digest
+        self.demand = invocation.demand
         self.timeout_s = invocation.timeout_s
         """How long its body may compute."""
         self.cancelled = False

@@ -1,64 +1,93 @@
-"""Who is next: attempts that wait for a worker, a line for each run, served in turn.
+"""Who is next: attempts that wait for a worker, by priority, and the runs in turn.
 
-So one run with a million small bodies delays another by one body, not by a million.
+So one run with a million small bodies delays another of the same priority by one body, not by a
+million. Within a run, ``scheduling.rank_of`` decides.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterator
+from heapq import heappop, heappush
+from typing import TypeAlias
 
-from executor.host import Invocation
+from executor.host import Demand, Invocation
+from executor.scheduling import Rank, rank_of
 from protocol.messages import AttemptKey, RunId
+
+_Queue: TypeAlias = list[tuple[Rank, AttemptKey]]
 
 
 class Line:
-    """Invocations in the order in which they are to be served; iterating gives their keys, by run."""
+    """Invocations in the order in which they are to be served; iterating gives their keys."""
 
     def __init__(self) -> None:
-        # The run that is served next stands first. Invariant: none is empty.
-        self._runs: OrderedDict[RunId, OrderedDict[AttemptKey, Invocation]] = OrderedDict()
+        self._waiting: dict[AttemptKey, Invocation] = {}
+        # Heaps, one for each run and demand, so that what lacks a resource can be passed by. They may
+        # hold keys that wait no more, but not at the top.
+        self._queues: dict[tuple[RunId, Demand], _Queue] = {}
+        self._turns: dict[RunId, int] = {}  # of the runs that wait: the least is served next
+        self._counter = itertools.count()
 
     def __bool__(self) -> bool:
-        return bool(self._runs)
+        return bool(self._waiting)
 
     def __contains__(self, key: AttemptKey) -> bool:
-        waiting = self._runs.get(key.run)
-        return waiting is not None and key in waiting
+        return key in self._waiting
 
     def __iter__(self) -> Iterator[AttemptKey]:
-        for waiting in self._runs.values():
-            yield from waiting
+        return iter(self._waiting)
 
     def add(self, invocation: Invocation) -> None:
-        """Let one wait, behind the others of its run."""
+        """Let one wait, behind those of its run that rank as it does."""
         key = invocation.key
-        waiting = self._runs.get(key.run)
-        if waiting is None:
-            waiting = self._runs[key.run] = OrderedDict()
-        waiting[key] = invocation
+        name = key.run, invocation.demand
+        arrival = next(self._counter)
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = []
+            self._turns.setdefault(key.run, arrival)
+        heappush(queue, (rank_of(invocation, arrival), key))
+        self._waiting[key] = invocation
 
-    def first(self) -> Invocation:
-        """The one to be served next; there must be one."""
-        waiting = next(iter(self._runs.values()))
-        return next(iter(waiting.values()))
+    def first(self, lacking: Collection[str] = ()) -> Invocation | None:
+        """The one to be served next of those that need nothing of what is ``lacking``."""
+        if len(self._queues) == 1 and not lacking:
+            [queue] = self._queues.values()
+            return self._waiting[queue[0][1]]
+        best: AttemptKey | None = None
+        best_rank: tuple[float, int, Rank] | None = None
+        for (run, demand), queue in self._queues.items():
+            if lacking and any(name in lacking for name, _ in demand):
+                continue
+            rank, key = queue[0]
+            full_rank = rank[0], self._turns[run], rank
+            if best_rank is None or full_rank < best_rank:
+                best, best_rank = key, full_rank
+        return None if best is None else self._waiting[best]
 
-    def take(self) -> Invocation:
-        """Serve the first; its run stands last then."""
-        run, waiting = self._runs.popitem(last=False)
-        _, invocation = waiting.popitem(last=False)
-        if waiting:
-            self._runs[run] = waiting
-        return invocation
+    def take(self, invocation: Invocation) -> None:
+        """Serve one; its run stands behind the others then."""
+        self.remove(invocation.key)
+        if invocation.key.run in self._turns:
+            self._turns[invocation.key.run] = next(self._counter)
 
     def remove(self, key: AttemptKey) -> bool:
         """Serve it no more; False if it does not wait here."""
-        waiting = self._runs.get(key.run)
-        if waiting is None or waiting.pop(key, None) is None:
+        invocation = self._waiting.pop(key, None)
+        if invocation is None:
             return False
-        if not waiting:
-            del self._runs[key.run]
+        name = key.run, invocation.demand
+        queue = self._queues[name]
+        while queue and queue[0][1] not in self._waiting:
+            heappop(queue)
+        if not queue:
+            del self._queues[name]
+            if not any(run == key.run for run, _ in self._queues):
+                del self._turns[key.run]
         return True
 
     def clear(self) -> None:
-        self._runs.clear()
+        self._waiting.clear()
+        self._queues.clear()
+        self._turns.clear()

@@ -1,16 +1,18 @@
 """Which worker an invocation goes to: pure decisions on numbers.
 
-A worker that runs nothing comes first, the one with the fewest suspended bodies before others. If all
-are busy, an invocation may stand behind others only where little work is outstanding: tiny bodies are
-so sent ahead many at a time, and nothing stands behind a long one while another worker may soon
-be free. What has no place waits.
+A worker that runs nothing comes first: the one that holds most of what the invocation needs, then
+the one with the fewest suspended bodies. If all are busy, an invocation may stand behind others only
+if it is known to be brief, and where little work is outstanding: tiny bodies are so sent ahead many at a
+time, and nothing stands behind a long one while another worker may soon be free. What has no place
+waits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from protocol.messages import Digest
@@ -21,7 +23,15 @@ AHEAD_S: Final = 0.010
 AHEAD_LIMIT: Final = 64
 """At most so many stand in a row, however small they are."""
 
+AHEAD_BYTES: Final = 4 << 20
+"""Nor more than what together is expected to make so much output, which nobody may yet have room for."""
+
+STREAK: Final = 2
+"""For each so many brief ends in a row, one more body of a code may stand behind others."""
+
+_STREAK_LIMIT: Final = STREAK * AHEAD_LIMIT
 _WEIGHT: Final = 0.2  # of the newest duration in the moving average
+_NOTHING_HELD: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -56,21 +66,30 @@ class Load:
             self.known_s = 0.0  # sums of floats drift
 
 
-def choose(loads: Iterable[tuple[int, Load]]) -> int | None:
+def choose(
+    loads: Iterable[tuple[int, Load]],
+    depth: int = AHEAD_LIMIT,
+    held_bytes: Mapping[int, int] = _NOTHING_HELD,
+) -> int | None:
     """The worker for one more invocation, or None if it is better to wait. Linear in the workers.
+
+    The invocation may be the ``depth``-th in a row at most. ``held_bytes`` tells, by worker, how much of
+    what it needs is there already.
 
     >>> choose([(1, Load(active=1, unknown=1)), (2, Load(suspended=3)), (3, Load(suspended=1))])
     3
+    >>> choose([(1, Load()), (2, Load())], held_bytes={2: 1 << 20})
+    2
     """
     best: int | None = None
-    best_rank = (math.inf, 0)
+    best_rank = (math.inf, 0, 0)
     for worker, load in loads:
         if load.active == 0:
-            rank = (-1.0, load.suspended)
-            if load.suspended == 0:
+            if not load.suspended and not held_bytes:
                 return worker
-        elif load.active < AHEAD_LIMIT and load.outstanding_s < AHEAD_S:
-            rank = (load.known_s, load.active + load.suspended)
+            rank = (-1.0, -held_bytes.get(worker, 0), load.suspended)
+        elif load.active < depth and load.outstanding_s < AHEAD_S:
+            rank = (load.known_s, load.active + load.suspended, 0)
         else:
             continue
         if rank < best_rank:
@@ -83,11 +102,30 @@ class Durations:
 
     def __init__(self) -> None:
         self._seconds: dict[Digest, float] = {}
+        self._streaks: dict[Digest, int] = {}  # brief ends in a row, or nearly so
+        self._bytes: dict[Digest, int] = {}  # of the latest output
 
     def expected_s(self, code: Digest) -> float:
         """Infinite for what has not been seen to end."""
         return self._seconds.get(code, math.inf)
 
-    def note(self, code: Digest, seconds: float) -> None:
-        known = self._seconds.get(code)
-        self._seconds[code] = seconds if known is None else known + _WEIGHT * (seconds - known)
+    def depth(self, code: Digest) -> int:
+        """How many may stand in a row with one of this code as the last.
+
+        It grows with each brief end, and shrinks with each other: bodies whose durations vary are not
+        sent far ahead, where they might stand behind one that takes long.
+        """
+        if self.expected_s(code) >= AHEAD_S:
+            return 1
+        depth = min(AHEAD_LIMIT, 1 + self._streaks[code] // STREAK)
+        size = self._bytes[code]
+        return depth if depth * size <= AHEAD_BYTES else max(1, AHEAD_BYTES // size)
+
+    def note(self, code: Digest, seconds: float, output_bytes: int = 0) -> None:
+        """One has ended after so much stepping, with so much output."""
+        known = self._seconds.get(code, seconds)
+        self._seconds[code] = known + _WEIGHT * (seconds - known)
+        streak = self._streaks.get(code, 0)
+        # One that took long may merely have been kept from the processor: it costs most, not all.
+        self._streaks[code] = min(streak + 1, _STREAK_LIMIT) if seconds < AHEAD_S else streak // 4
+        self._bytes[code] = output_bytes

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
 from types import TracebackType
@@ -47,7 +47,8 @@ from executor.pool_machine import PoolMachine
 from executor.reception import Reception
 from executor.resources import Resources, Source
 from executor.retry import RetryPolicy
-from executor.sizing import checked_size, usable_cores
+from executor.scheduling import MEMORY, Totals, checked_resources
+from executor.sizing import checked_size, usable_cores, usable_memory_bytes
 from executor.vitals import vitals_of
 from executor.worker_states import WorkerState
 from protocol.client_messages import WorkerStatus
@@ -85,6 +86,8 @@ class Pool:
 
     Args:
         workers: how many processes.
+        resources: what bodies may claim, by name: ``"cpus"`` (by default one for each worker),
+            ``"memory"`` in bytes (by default what this process may use), and names of one's own.
         show: is given what workers print, piece by piece (:class:`~executor.output.Printed`); by
             default it is printed here, to what standard output and error are then.
         grace_s: a body that was cancelled and runs is interrupted at once. If it has not ended so much
@@ -108,13 +111,15 @@ class Pool:
         workers: int | None = None,
         *,
         retry: RetryPolicy | None = None,
+        resources: Mapping[str, float] | None = None,
         show: Print = pass_on,
         **limits: Unpack[LimitOptions],
     ) -> None:
         self.workers = self._checked_size(workers)
         self.retry = retry or RetryPolicy()
         self._owner = Ownership()
-        self._machine = PoolMachine(self.workers, Limits(**limits), look=self._look)
+        totals = {MEMORY: usable_memory_bytes(), **checked_resources(resources)}
+        self._machine = PoolMachine(self.workers, Limits(**limits), look=self._look, totals=totals)
         self._inbox = Inbox(self._machine, self._do)
         # Given back also if the pool is merely forgotten, and at the interpreter's exit.
         threads = max(1, usable_cores() // max(1, self.workers))
@@ -133,6 +138,11 @@ class Pool:
     def strangers(self) -> int:
         """Counts connections that did not prove to be a worker of ours."""
         return self._reception.strangers
+
+    @property
+    def totals(self) -> Totals:
+        """The resources that bodies may claim."""
+        return self._machine.totals
 
     @property
     def failure(self) -> PoolBroken | None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from types import MappingProxyType
 from typing import Final
 
 from executor.actions import (
@@ -39,14 +40,15 @@ from executor.host import NO_EVIDENCE, Evidence, Invocation, LossReason, WorkerL
 from executor.ladder import Ladder, Look, Rung, see_nothing
 from executor.lease import Lease
 from executor.limits import NO_LIMITS, Limits
-from executor.line import Line
 from executor.losses import report_end
-from executor.placement import Durations, Load, choose
+from executor.placement import Load
+from executor.scheduler import Scheduler
+from executor.scheduling import Totals
 from executor.sites import LOCAL, Sites
 from executor.watching import EXAMINE_S, Overrun, TimeWatch, Vitals, overrun_of
 from executor.worker_states import WorkerEvent, WorkerRecord, WorkerState
 from protocol.client_messages import WorkerStatus
-from protocol.messages import AttemptKey, NodeId, RunId
+from protocol.messages import AttemptKey, RunId
 
 START_S: Final = 60.0
 """A worker that has not said Hello by then is taken for one that never will."""
@@ -56,13 +58,23 @@ _S = WorkerState
 _E = WorkerEvent
 
 
+_NO_TOTALS: Final[Totals] = MappingProxyType({})
+
+
 class PoolMachine:
     """The state of one pool: ``size`` workers of its own, and those that join.
 
     Nothing here blocks, and no clock is read. ``look`` gives what a worker's page says.
     """
 
-    def __init__(self, size: int, limits: Limits = NO_LIMITS, *, look: Look = see_nothing) -> None:
+    def __init__(
+        self,
+        size: int,
+        limits: Limits = NO_LIMITS,
+        *,
+        look: Look = see_nothing,
+        totals: Totals = _NO_TOTALS,
+    ) -> None:
         self.limits = limits
         self.failure: PoolBroken | None = None
         self.stopping = False
@@ -72,15 +84,14 @@ class PoolMachine:
         self._workers: dict[int, WorkerRecord] = {}
         self._spawned = 0
         self._leases: dict[AttemptKey, Lease] = {}
-        self._line = Line()
-        self._pins: dict[tuple[RunId, NodeId], int] = {}
+        self._scheduler = Scheduler(self._workers, totals, size)
+        self._line = self._scheduler.line
         self._look = look
         self._ladder = Ladder(limits.grace_s, look)
         self._times = TimeWatch(look)
         self._examine_at = 0.0
         self._has_retiring = False
         self._max_runs = limits.max_runs_per_worker or math.inf
-        self._durations = Durations()
 
     # -- workers ----------------------------------------------------------------------------------
 
@@ -296,14 +307,10 @@ class PoolMachine:
         """Find a worker for an attempt, or let it wait in line."""
         if self.failure is not None:
             return [ReportLost(invocation.key, self._never_started())]
-        if not self._line:
-            worker = self._place(invocation)
-            if worker is not None:
-                return [self._assign(worker, invocation)]
-        elif invocation.pinned and (worker := self._pinned_to(invocation)) is not None:
+        worker = self._scheduler.enter(invocation)
+        if worker is not None:
             return [self._assign(worker, invocation)]
-        self._line.add(invocation)
-        return []
+        return self.assign_line() if self._scheduler.may_have_moved(invocation) else []
 
     def lease(self, key: AttemptKey) -> Lease | None:
         """The claim on an attempt; None if it waits in line or has ended."""
@@ -322,6 +329,11 @@ class PoolMachine:
         known = self._workers.get(worker)
         lease = None if known is None else known.lease_numbered(number)
         return None if lease is None else lease.key
+
+    @property
+    def totals(self) -> Totals:
+        """The resources that attempts may claim."""
+        return self._scheduler.totals
 
     def is_in_line(self, key: AttemptKey) -> bool:
         return key in self._line
@@ -342,19 +354,19 @@ class PoolMachine:
     def recall(self, key: AttemptKey) -> tuple[int | None, list[Action]]:
         """Give an attempt up: the worker to send Cancel to, if any, and what else is to be done."""
         if self._line.remove(key):
-            return None, [ReportCancelled(key)]
+            return None, [ReportCancelled(key), *self.assign_line()]
         lease = self._leases.get(key)
         return None if lease is None else lease.worker, []
 
     def release(self, run: RunId) -> list[int]:
         """The run is over: forgets its pins; the workers that may keep state for it."""
-        pinned = {pin: worker for pin, worker in self._pins.items() if pin[0] == run}
-        for pin, worker in pinned.items():
-            del self._pins[pin]
-            self._has_retiring |= worker in self._workers and self._workers[worker].is_worn
-        return sorted({worker for worker in pinned.values() if self.state(worker) is _S.READY})
+        pinned = self._scheduler.unpin(run)
+        self._has_retiring |= any(
+            self._workers[each].is_worn for each in pinned if each in self._workers
+        )
+        return [worker for worker in pinned if self.state(worker) is _S.READY]
 
-    def ended(self, key: AttemptKey, seconds: float | None) -> list[Action]:
+    def ended(self, key: AttemptKey, seconds: float | None, output_bytes: int = 0) -> list[Action]:
         """A leased attempt has ended after this much stepping (None: it was cancelled)."""
         lease = self._leases.pop(key)
         self._forget(lease)
@@ -363,7 +375,7 @@ class PoolMachine:
         if worker.state is _S.RETIRING and not worker.leases:
             self._has_retiring = True
         if seconds is not None:
-            self._durations.note(lease.code, seconds)
+            self._scheduler.note_end(lease.code, seconds, output_bytes)
         return self.assign_line() if self._line else []
 
     def given_up(self, key: AttemptKey) -> list[Action]:
@@ -378,11 +390,10 @@ class PoolMachine:
     def assign_line(self) -> list[Action]:
         """Some worker may have room: send it what waits."""
         actions: list[Action] = []
-        while self._line:
-            worker = self._place(self._line.first())
-            if worker is None:
-                break
-            actions.append(self._assign(worker, self._line.take()))
+        while (found := self._scheduler.next()) is not None:
+            worker, invocation = found
+            self._line.take(invocation)
+            actions.append(self._assign(worker, invocation))
         return actions
 
     # -- checking ---------------------------------------------------------------------------------
@@ -399,14 +410,12 @@ class PoolMachine:
             assert worker.load.active == len(worker.leases) - suspended, worker
             assert 0 <= worker.load.unknown <= worker.load.active, worker
         assert held == self._leases
-        assert not held.keys() & set(self._line)
+        self._scheduler.check(held)
         assert self._ladder.keys() <= held.keys()
         assert len(self._workers) == 0 or self._spawned >= max(self._workers)
         if self._line:
-            # Nothing waits while a worker runs nothing, and nothing waits for ever.
-            assert not self.stopping
+            assert not self.stopping  # or it would wait for ever
             assert self.failure is None
-            assert all(worker.load.active for worker in self._workers.values() if worker.is_open)
 
     # -- private ----------------------------------------------------------------------------------
 
@@ -418,7 +427,7 @@ class PoolMachine:
         """Replace the workers that are worn, each when nothing more can come for it."""
         self._has_retiring = False
         actions: list[Action] = []
-        pinned = set(self._pins.values())
+        pinned = self._scheduler.pinned_workers()
         for worker in self._workers.values():
             if worker.id in pinned:
                 # It keeps a node's state: let it serve on until the run is over.
@@ -434,21 +443,9 @@ class PoolMachine:
         self._ladder.begin(lease.key, lease.worker, lease.number, now)
         return [DumpStacks(lease.worker), SendCancel(lease.worker, lease.key), *self._climb(now)]
 
-    def _place(self, invocation: Invocation) -> WorkerRecord | None:
-        if invocation.pinned and (pinned := self._pinned_to(invocation)) is not None:
-            return pinned
-        chosen = choose((worker.id, worker.load) for worker in self._workers.values() if worker.is_open)
-        return None if chosen is None else self._workers[chosen]
-
-    def _pinned_to(self, invocation: Invocation) -> WorkerRecord | None:
-        worker = self._workers.get(self._pins.get((invocation.key.run, invocation.key.node), 0))
-        return worker if worker is not None and worker.state is _S.READY else None
-
     def _assign(self, worker: WorkerRecord, invocation: Invocation) -> Assign:
         key = invocation.key
-        worker.invoked += 1
-        expected_s = self._durations.expected_s(invocation.code.digest)
-        lease = Lease(worker.id, worker.invoked, invocation, worker.load, expected_s)
+        lease = self._scheduler.begin(worker, invocation)
         self._leases[key] = worker.leases[key] = lease
         if lease.timeout_s is None:
             lease.timeout_s = self.limits.timeout_s
@@ -456,8 +453,6 @@ class PoolMachine:
             self._times.begin(lease.timeout_s)
         if worker.invoked >= self._max_runs:
             worker.is_worn = self._has_retiring = True
-        if invocation.pinned:
-            self._pins[key.run, key.node] = worker.id
         return Assign(worker.id, invocation)
 
     def _climb(self, now: float) -> list[Action]:
@@ -482,7 +477,7 @@ class PoolMachine:
         return actions
 
     def _forget(self, lease: Lease) -> None:
-        lease.end()
+        self._scheduler.end(lease)
         if self._ladder:
             self._ladder.forget(lease.key)
         if lease.timeout_s is not None:
@@ -490,7 +485,8 @@ class PoolMachine:
 
     def _replace(self, now: float) -> list[Action]:
         if not self._sites.is_broken:
-            return [*self.start(now), *self._dismiss()]
+            # What the leases of the lost have claimed is free again.
+            return [*self.start(now), *self._dismiss(), *self.assign_line()]
         if self.failure is None:
             starts = self._sites.local_starts
             self.failure = PoolBroken(tuple(starts.statuses), starts.output)

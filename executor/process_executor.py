@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from itertools import chain, islice
@@ -19,7 +19,8 @@ from executor.driver import RUN, Driver
 from executor.futures import TaskFuture
 from executor.host import Input, Invocation
 from executor.pool import Pool
-from executor.sizing import checked_size
+from executor.scheduling import CPUS, MEMORY, checked_resources, demand_of, shortages
+from executor.sizing import checked_size, usable_memory_bytes
 from executor.task import Initializer
 from executor.task_errors import TaskNotPicklable
 from executor.task_options import TaskOptions, check_integer
@@ -54,6 +55,7 @@ class ProcessExecutor(Executor):
         initializer: called with ``initargs`` in each worker before its first task. If it raises, the
             executor is broken.
         max_tasks_per_child: so many tasks a worker runs at most before it is replaced.
+        resources: what tasks may claim, as for :class:`~executor.pool.Pool`.
 
     Raises:
         TypeError, ValueError: an argument is not what it must be.
@@ -67,6 +69,7 @@ class ProcessExecutor(Executor):
         initargs: tuple[Any, ...] = (),
         *,
         max_tasks_per_child: int | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         if max_workers is not None:
             check_integer("max_workers", max_workers, least=1)
@@ -76,7 +79,18 @@ class ProcessExecutor(Executor):
         if max_tasks_per_child is not None:
             check_integer("max_tasks_per_child", max_tasks_per_child, least=1)
         size = checked_size(max_workers)
-        self._make_pool = partial(Pool, size, grace_s=GRACE_S, max_runs_per_worker=max_tasks_per_child)
+        self._totals = {
+            CPUS: float(size),
+            MEMORY: usable_memory_bytes(),
+            **checked_resources(resources),
+        }
+        self._make_pool = partial(
+            Pool,
+            size,
+            resources=resources,
+            grace_s=GRACE_S,
+            max_runs_per_worker=max_tasks_per_child,
+        )
         self._callables = Callables(_initializer(initializer, initargs))
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -116,7 +130,14 @@ class ProcessExecutor(Executor):
         return self._map(fn, iterables, timeout, chunksize, _DEFAULTS)
 
     def options(
-        self, *, priority: float = 0, timeout_s: float | None = None, retries: int = 0
+        self,
+        *,
+        priority: float = 0,
+        timeout_s: float | None = None,
+        retries: int = 0,
+        cpus: float | None = None,
+        memory: int | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> ExecutorView:
         """This executor with options for what is submitted through the result.
 
@@ -128,11 +149,18 @@ class ProcessExecutor(Executor):
             timeout_s: how long a task may compute before it is ended by TaskTimeoutError.
             retries: how often a task is run again that raised, took too long or whose worker died; 0 by
                 default.
+            cpus: how many of the workers' processors a task claims while it runs; 1 by default.
+            memory: how many bytes of memory it claims.
+            resources: what else it claims, by the names given to the executor.
 
         Raises:
-            TypeError, ValueError: one of them is not what it must be.
+            TypeError, ValueError: one of them is not what it must be, or more is claimed than there is.
         """
-        return ExecutorView(self, TaskOptions(priority, timeout_s, retries))
+        demand = demand_of(cpus, memory, resources)
+        lacks = shortages(demand, self._totals)
+        if lacks:
+            raise ValueError(f"a task that {'; it '.join(map(str, lacks))}, could never run")
+        return ExecutorView(self, TaskOptions(priority, timeout_s, retries, demand))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept nothing more; with ``wait``, wait until all that was submitted has ended.
@@ -196,7 +224,14 @@ class ProcessExecutor(Executor):
             return _unsent(driver, TaskNotPicklable(name, "an argument", str(error)))
         key = AttemptKey(RUN, NodeId(next(self._numbers)), 0)
         inputs: list[Input] = [*encoded.rider, payload]
-        invocation = Invocation(key, encoded.code, inputs, timeout_s=options.timeout_s)
+        invocation = Invocation(
+            key,
+            encoded.code,
+            inputs,
+            timeout_s=options.timeout_s,
+            priority=options.priority,
+            demand=options.demand,
+        )
         future: TaskFuture[T] = TaskFuture(driver, invocation, name, options.retries)
         driver.submit(future)
         return future

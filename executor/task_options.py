@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from executor.host import Demand
 from executor.limits import check_timeout
+from executor.scheduling import check_priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,8 @@ class TaskOptions:
     """How tasks are run.
 
     ``priority``: lower numbers run first. ``timeout_s``: how long a task may compute. ``retries``: how
-    often it is run again when it raised, took too long or lost its worker.
+    often it is run again when it raised, took too long or lost its worker. ``demand``: what it claims of
+    the pool's resources.
 
     Raises:
         TypeError, ValueError: one of them is not what it must be.
@@ -22,9 +24,10 @@ class TaskOptions:
     priority: float = 0
     timeout_s: float | None = None
     retries: int = 0
+    demand: Demand = ()
 
     def __post_init__(self) -> None:
-        check_number("priority", self.priority)
+        check_priority(self.priority)
         check_timeout(self.timeout_s)
         check_integer("retries", self.retries, least=0)
 
@@ -35,13 +38,3 @@ def check_integer(name: str, number: object, *, least: int) -> None:
         raise TypeError(f"{name} must be an integer, not {number!r}")
     if number < least:
         raise ValueError(f"{name} must be at least {least}, not {number}")
-
-
-def check_number(name: str, number: object, *, least: float = -math.inf) -> None:
-    """Refuse what is no number, is not finite, or is less than ``least``."""
-    if not isinstance(number, int | float) or isinstance(number, bool):
-        raise TypeError(f"{name} must be a number, not {number!r}")
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be a finite number, not {number}")
-    if number < least:
-        raise ValueError(f"{name} must be at least {least:g}, not {number}")

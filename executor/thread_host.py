@@ -260,7 +260,7 @@ class _Held:
     def leased_to(self, _: int, key: AttemptKey) -> _Lease | None:
         return self._leases.get(key)
 
-    def ended(self, key: AttemptKey, _: float | None) -> list[Action]:
+    def ended(self, key: AttemptKey, _: float | None, __: int = 0) -> list[Action]:
         del self._leases[key]
         return []
 

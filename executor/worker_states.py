@@ -10,7 +10,7 @@ from typing import Final
 
 from executor.lease import Lease
 from executor.placement import Load
-from protocol.messages import AttemptKey
+from protocol.messages import AttemptKey, Digest
 
 
 class WorkerState(enum.Enum):
@@ -67,8 +67,10 @@ class WorkerRecord:
     state: WorkerState = WorkerState.STARTING
     was_ready: bool = False
     invoked: int = 0
+    claiming: int = 0  # how many of its leases claim resources
     is_worn: bool = False  # to be replaced when it has nothing to do
     stopped_since: float = math.inf  # by a signal
+    large_codes: set[Digest] = field(default_factory=set)  # that it was sent
     leases: dict[AttemptKey, Lease] = field(default_factory=dict)
     load: Load = field(default_factory=Load)
 
@@ -76,6 +78,11 @@ class WorkerRecord:
     def is_open(self) -> bool:
         """Whether it may be given work."""
         return self.state is _S.READY and not self.is_worn and self.stopped_since == math.inf
+
+    @property
+    def is_plainly_busy(self) -> bool:
+        """Whether its processor is used by bodies that claim nothing more."""
+        return self.load.active > self.claiming
 
     @property
     def needs_examination(self) -> bool:

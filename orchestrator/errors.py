@@ -17,6 +17,22 @@ class InvalidFlowError(FlowError):
     """The flow as it is written cannot be run. Raised before any body has started."""
 
 
+class NotEnoughResources(InvalidFlowError):  # noqa: N818 - says what happened
+    """A node asks for more of a resource than the pool has; ``shortages`` says of which."""
+
+    def __init__(self, node: str, place: str, shortages: tuple[str, ...]) -> None:
+        super().__init__(node, place, shortages)
+        self.node = node
+        self.place = place
+        self.shortages = shortages
+
+    def __str__(self) -> str:
+        return (
+            f"node {self.node!r} ({self.place}) {'; it '.join(self.shortages)}. Ask for less, or give "
+            "the pool more: Pool(workers, resources={...})"
+        )
+
+
 class FlowDefinitionError(InvalidFlowError, AttributeError):
     """Nodes are connected wrongly; ``problems`` holds a sentence for each mistake found.
 

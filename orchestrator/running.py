@@ -25,6 +25,7 @@ from orchestrator.instruments import current_instrument
 from orchestrator.keeping import in_use
 from orchestrator.pump import Pump
 from orchestrator.report import NodeReport, RunReport
+from orchestrator.resources import check_resources
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
 from orchestrator.runtime.outcome import Done, LimitReached
@@ -129,6 +130,8 @@ def _execute(  # noqa: PLR0913 - the options of a run
             pool = None
         elif pool is None:
             pool = stack.enter_context(Pool(workers))
+        if pool is not None:
+            check_resources(spec, pool.totals)
         machine = _run(flow, job, pool)
         if pool is not None and pool.failure is not None:
             raise pool.failure  # says more than that a node was lost

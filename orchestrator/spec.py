@@ -88,7 +88,8 @@ class NodeSpec(Struct, frozen=True, gc=False):
     not by the user. ``keep``: its final value stays readable whatever its size. ``pinned``: it keeps
     state between its runs, so all of them go to one worker. ``checkpointed``: the state after each run
     is committed with the run's result; else it is only in the worker. ``timeout_s``: how long one run
-    may compute.
+    may compute. ``priority``: lower numbers run first. ``criticality``: how many nodes are on the
+    longest path from it. ``demand``: what a run claims of the pool's resources.
     """
 
     name: str
@@ -108,6 +109,9 @@ class NodeSpec(Struct, frozen=True, gc=False):
     keep: bool = False
     timeout_s: float | None = None
     ahead: int = 0
+    priority: float = 0
+    criticality: int = 0
+    demand: tuple[tuple[str, float], ...] = ()
 
 
 class CodeSpec(Struct, frozen=True):

@@ -22,6 +22,7 @@ from orchestrator.graph.finalized import (
 from orchestrator.graph.flow import Flow, graph_of
 from orchestrator.graph.planning import Plan, plan_graph
 from orchestrator.graph.template import NodeTemplate
+from orchestrator.resolver.criticality import criticalities
 from orchestrator.spec import (
     CodeSpec,
     ConstantInput,
@@ -94,6 +95,7 @@ class _Compiler:
         self.constants: list[ConstantSpec] = []
         self._graph = graph
         self._plan = plan
+        self._criticality = criticalities(len(graph.nodes), plan.undelayed_edges(graph))
         self._workers = workers
         self._encode_code = encode_code
         self._encode_value = encode_value
@@ -125,6 +127,9 @@ class _Compiler:
             keep=options.keep,
             timeout_s=options.timeout_s,
             retry=_retry_spec(options.retry or self._retry),
+            priority=options.priority,
+            criticality=self._criticality[node.number],
+            demand=options.demand,
             pinned=node.template.blueprint.is_class,
             checkpointed=node.template.blueprint.is_class and options.state != "resident",
             hidden=node.hidden,

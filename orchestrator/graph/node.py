@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
-from executor.blueprint import FOLD_METHOD
+from executor.blueprint import FOLD_METHOD, BodyKind
 from executor.retry import RetryPolicy
+from executor.scheduling import demand_of
 from orchestrator.graph.capture import warn_of_changes
 from orchestrator.graph.groups import GroupTemplate, template
 from orchestrator.graph.place import caller_place, definition_place
@@ -50,6 +51,10 @@ def _node(
     timeout_s: float | None = None,
     retry: RetryPolicy | None = None,
     retries: int | None = None,
+    priority: float = 0,
+    cpus: float | None = None,
+    memory: int | None = None,
+    resources: Mapping[str, float] | None = None,
     name: str | None = None,
 ) -> _Decorator: ...
 
@@ -70,6 +75,10 @@ def _node(  # noqa: PLR0913 - every option by its name
     timeout_s: float | None = None,
     retry: RetryPolicy | None = None,
     retries: int | None = None,
+    priority: float = 0,
+    cpus: float | None = None,
+    memory: int | None = None,
+    resources: Mapping[str, float] | None = None,
     name: str | None = None,
 ) -> Any:
     """Make a kind of node of a function, a generator (plain or ``async``), or a class with ``call``.
@@ -102,6 +111,11 @@ def _node(  # noqa: PLR0913 - every option by its name
         retries: so many times after an error; 0: the body runs at most once, whatever happens.
         timeout_s: how long one run of the body may compute in its worker, by default as long as the
             pool allows; waiting for streams does not count. Then it is interrupted.
+        priority: where several nodes could run, those of lower numbers do first.
+        cpus: of a node that neither reads nor writes streams: how many of the pool's processors a run
+            claims while it runs (default: 1), for bodies that use several threads.
+        memory: how many bytes of the pool's memory it claims.
+        resources: what else it claims, by names that ``Pool(resources=...)`` gives.
         name: what the node is called in messages, if not by the body's name.
 
     Raises:
@@ -125,9 +139,12 @@ def _node(  # noqa: PLR0913 - every option by its name
                 state=state,
                 timeout_s=timeout_s,
                 retry=_retry(retry, retries),
+                priority=priority,
+                demand=demand_of(cpus, memory, resources),
             )
             _check_class(body, options)
             template = NodeTemplate(body, options, called, defined)
+            _check_demand(template)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"@node {called} at {defined}: {error}") from error
@@ -136,6 +153,19 @@ def _node(  # noqa: PLR0913 - every option by its name
         return template
 
     return make if body is None else make(body)
+
+
+def _check_demand(template: NodeTemplate[..., Any]) -> None:
+    shape = template.blueprint
+    streams = shape.kind is BodyKind.GENERATOR or any(
+        port.run_level for port in (*shape.ports, *([shape.variadic] if shape.variadic else []))
+    )
+    if template.options.demand and streams:
+        raise ValueError(
+            "a node that reads or writes a stream cannot have cpus=, memory= or resources=: it would "
+            "hold them while it waits for others, which may need them to go on. Let it pass the work to "
+            "a node that returns once"
+        )
 
 
 def _check_class(body: object, options: NodeOptions) -> None:

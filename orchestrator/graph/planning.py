@@ -20,6 +20,13 @@ class Plan:
     def delay(self, node: int, port: int) -> int:
         return int((node, port) in self._delayed)
 
+    def undelayed_edges(self, graph: Graph) -> Iterator[tuple[int, int]]:
+        """Producer and consumer of each edge within a generation; they hold no cycle."""
+        for node in graph.nodes:
+            for port, source in enumerate(node.inputs):
+                if type(source) is EdgeSource and (node.number, port) not in self._delayed:
+                    yield source.producer, node.number
+
 
 def plan_graph(graph: Graph) -> Plan:
     """Decide every delay (SEMANTICS A3); the plan is made once and kept with the graph.

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 from executor.blueprint import BodyKind, blueprint
 from executor.limits import check_timeout
 from executor.retry import RetryPolicy
+from executor.scheduling import check_priority
 from orchestrator.graph.draft import UNCONNECTED, NodeRecord, attach
 from orchestrator.graph.nearest import did_you_mean
 from orchestrator.graph.place import caller_place
 
 if TYPE_CHECKING:
     from executor.code import Accumulate
+    from executor.host import Demand
     from orchestrator.spec import OnSkip, Placement, StatePlace
 
 P = ParamSpec("P")
@@ -47,6 +49,8 @@ class NodeOptions:
     state: StatePlace | None = None
     timeout_s: float | None = None
     retry: RetryPolicy | None = None
+    priority: float = 0
+    demand: Demand = ()
 
     def __post_init__(self) -> None:
         for name in ("multiple_outputs", "drain", "keep"):
@@ -59,6 +63,7 @@ class NodeOptions:
         check_timeout(self.timeout_s)
         if self.retry is not None and not isinstance(self.retry, RetryPolicy):
             raise TypeError(f"retry must be a RetryPolicy, not {self.retry!r}")
+        self._check_scheduling()
         if self.on_skip not in _ON_SKIP:
             known = " or ".join(map(repr, _ON_SKIP))
             raise ValueError(f"on_skip must be {known}, not {self.on_skip!r}")
@@ -73,6 +78,13 @@ class NodeOptions:
             raise TypeError(
                 "accumulate must be None, list, or a function of (accumulated, chunk), "
                 f"not {self.accumulate!r}"
+            )
+
+    def _check_scheduling(self) -> None:
+        check_priority(self.priority)
+        if self.demand and self.placement != "process":
+            raise ValueError(
+                f"cpus=, memory= and resources= are a pool's; placement={self.placement!r} uses none"
             )
 
 

@@ -9,10 +9,13 @@ from orchestrator.runtime.job import Job
 from orchestrator.runtime.state import Edge, FinalEdge, Node, Run, Void
 from orchestrator.runtime.streams import Streams
 from orchestrator.spec import ConstantInput, EdgeInput, ParameterInput
-from protocol.messages import AttemptKey, DefaultInput, StreamInput
+from protocol.messages import WHOLE, AttemptKey, DefaultInput, StreamInput
+from protocol.values import size_bytes
 
 STREAM: Final = StreamInput()
 DEFAULT: Final = DefaultInput()
+LARGE_BYTES: Final = 16 * 1024
+"""From this size on, a value that only one node reads makes that node's run urgent."""
 
 
 class Invoking:
@@ -77,7 +80,22 @@ class Invoking:
             resumes=resumes,
             timeout_s=spec.timeout_s,
             name=spec.name,
+            priority=spec.priority,
+            criticality=spec.criticality,
+            frees_memory=bool(node.sole_reads) and _frees_memory(node, key, inputs),
+            demand=spec.demand,
         )
+
+
+def _frees_memory(node: Node, key: AttemptKey, inputs: list[Input]) -> bool:
+    """Whether it reads a large value that nobody else does: the sooner, the less memory is used."""
+    if key.element != WHOLE:
+        return False
+    given = (inputs[port] for port in node.sole_reads)
+    return any(
+        not isinstance(each, StreamInput | DefaultInput) and size_bytes(each) >= LARGE_BYTES
+        for each in given
+    )
 
 
 def _takes_default(node: Node, port: int) -> bool:

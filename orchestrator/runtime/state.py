@@ -220,6 +220,7 @@ class Node:
     streams_in: list[StreamEdge] = field(default_factory=list)
     finals_out: list[FinalEdge] = field(default_factory=list)
     streams_out: list[StreamEdge] = field(default_factory=list)
+    sole_reads: list[int] = field(default_factory=list)  # ports whose producer nobody else reads
     run: Run | None = None
     # Counted in the flow's number of nodes that go on by themselves (see Machine._note_progress).
     progresses: bool = False

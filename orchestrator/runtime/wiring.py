@@ -21,6 +21,8 @@ class Wiring:
         self._store = None if job.spill is None else ValueStore(job.spill)
         for node in self.nodes:
             self._connect(node)
+        for node in self.nodes:
+            node.sole_reads = [e.port for e in node.finals_in if len(e.producer.finals_out) == 1]
 
     def links(self) -> list[Link]:
         """The edges as far as firing knows them, by index."""

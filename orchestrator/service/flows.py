@@ -18,9 +18,11 @@ from executor.output import Printed as Output
 from executor.output import pass_on
 from executor.pool import Pool
 from orchestrator.coordinator import Coordinator
+from orchestrator.errors import NotEnoughResources
 from orchestrator.event_loop import TaskCancelled, TaskHandle, current_event_loop, sleep
 from orchestrator.progress import progress_of
 from orchestrator.pump import Pump
+from orchestrator.resources import check_resources
 from orchestrator.running import report_of
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.machine import FlowMachine
@@ -29,7 +31,7 @@ from orchestrator.runtime.raising import exception_for
 from orchestrator.runtime.results import Emission
 from orchestrator.service.outcomes import AnyOutcome, Crashed, encode_outcome
 from orchestrator.service.session import Client
-from orchestrator.service.submission import read_submission
+from orchestrator.service.submission import BadSubmission, read_submission
 from orchestrator.spec import FlowSpec
 from orchestrator.spill import DiskSpill
 from protocol.client_messages import (
@@ -102,12 +104,16 @@ class Flows:
         """Begin a flow.
 
         Raises:
-            BadSubmission: it does not decode or fit together.
+            BadSubmission: it does not decode or fit together, or asks for more than the pool has.
         """
         # The run's number is not known before there is a job.
         place: list[Running] = []
         spill = DiskSpill()
         job = read_submission(message, envelope, spill, lambda _: _note_change(place))
+        try:
+            check_resources(job.spec, self._pool.totals)
+        except NotEnoughResources as error:
+            raise BadSubmission(str(error)) from error
         coordinator = Coordinator(job, self._pump)
         flow = Running(job, spill, coordinator, message.label, client, message.detached, monotonic())
         place.append(flow)

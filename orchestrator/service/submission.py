@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from executor.host import Start
+from executor.scheduling import check_demand, check_priority
 from orchestrator.node_state import NodeState
 from orchestrator.runtime.chunk_log import Spill
 from orchestrator.runtime.job import Job
@@ -94,6 +95,11 @@ def problems_of(spec: FlowSpec) -> Iterator[str]:
             yield f"node {node.name!r} is placed {node.placement}, and a service has workers only"
         if node.code not in digests:
             yield f"node {node.name!r} has a code that is not there"
+        try:
+            check_demand(node.demand)
+            check_priority(node.priority)
+        except (TypeError, ValueError) as error:
+            yield f"node {node.name!r}: {error}"
         yield from _problems_of_inputs(node, spec, parameters)
 
 

@@ -18,21 +18,27 @@ def line_of(*keys: AttemptKey) -> Line:
     return line
 
 
+def taken(line: Line) -> Invocation:
+    first = line.first()
+    assert first is not None
+    line.take(first)
+    return first
+
+
 def test_runs_are_served_in_turn_and_each_in_its_own_order() -> None:
     line = line_of(key(1, 0), key(1, 1), key(1, 2), key(2, 0), key(3, 0), key(3, 1))
     served = []
     while line:
-        first = line.first()
-        assert line.take() is first
+        first = taken(line)
         served.append((first.key.run, first.key.generation))
     assert served == [(1, 0), (2, 0), (3, 0), (1, 1), (3, 1), (1, 2)]
 
 
 def test_a_run_that_comes_late_waits_for_one_body_of_each_other_run() -> None:
     line = line_of(*(key(1, number) for number in range(1000)))
-    line.take()
+    taken(line)
     line.add(Invocation(key(2, 0), Code(Digest(b""), b""), []))
-    assert [line.take().key.run for _ in range(3)] == [1, 2, 1]
+    assert [taken(line).key.run for _ in range(3)] == [1, 2, 1]
 
 
 def test_what_is_removed_is_not_served() -> None:
@@ -44,7 +50,7 @@ def test_what_is_removed_is_not_served() -> None:
     assert key(1, 0) not in line
     assert list(line) == [key(1, 1), key(2, 0)]
     assert line.remove(key(1, 1))
-    assert line.take().key == key(2, 0)
+    assert taken(line).key == key(2, 0)
     assert not line
     line.add(Invocation(key(1, 5), Code(Digest(b""), b""), []))
     line.clear()

@@ -27,9 +27,10 @@ from executor.actions import (
     SpawnWorker,
     TerminateWorker,
 )
-from executor.host import Code, Invocation, LossReason, WorkerLoss
+from executor.host import Code, Demand, Invocation, LossReason, WorkerLoss
 from executor.ladder import NOTHING, Stepping
 from executor.limits import LimitOptions, Limits
+from executor.placement import AHEAD_LIMIT, STREAK
 from executor.pool_machine import START_S, PoolMachine
 from executor.sites import LOCAL
 from executor.starting import IN_A_ROW, IN_A_WHILE, WHILE_S
@@ -52,9 +53,18 @@ def invocation(
     credit: int = UNLIMITED,
     pinned: bool = False,
     timeout_s: float | None = None,
+    priority: float = 0,
+    demand: Demand = (),
 ) -> Invocation:
     return Invocation(
-        key(number), Code(Digest(code), b""), [], credit=credit, pinned=pinned, timeout_s=timeout_s
+        key(number),
+        Code(Digest(code), b""),
+        [],
+        credit=credit,
+        pinned=pinned,
+        timeout_s=timeout_s,
+        priority=priority,
+        demand=demand,
     )
 
 
@@ -76,6 +86,12 @@ def ready_pool(size: int, *, pages: Pages | None = None, **limits: Unpack[LimitO
         machine.greeted(action.worker)
     machine.to_examine(FAR)  # the next examination is no deadline that tests see
     return machine
+
+
+def know_as_tiny(machine: PoolMachine) -> None:
+    """Many bodies of the code have ended soon."""
+    for _ in range(STREAK * AHEAD_LIMIT):
+        machine._scheduler.note_end(Digest(b"tiny"), 0.00001)
 
 
 def assigned(actions: Sequence[Action]) -> list[tuple[int, int]]:
@@ -238,6 +254,7 @@ def test_tiny_bodies_are_sent_ahead_once_they_are_known() -> None:
     assert assigned(machine.invoke(invocation(0, b"tiny"))) == [(1, 0)]
     assert machine.invoke(invocation(1, b"tiny")) == []
     assert assigned(machine.ended(key(0), 0.00001)) == [(1, 1)]
+    know_as_tiny(machine)
     sent = [action for number in range(2, 200) for action in machine.invoke(invocation(number, b"tiny"))]
     assert len(sent) == 63
     machine.check()
@@ -247,6 +264,7 @@ def test_nothing_is_sent_behind_a_long_body_even_if_it_is_tiny_itself() -> None:
     machine = ready_pool(1)
     machine.invoke(invocation(0, b"tiny"))
     machine.ended(key(0), 0.00001)
+    know_as_tiny(machine)
     machine.invoke(invocation(1, b"long"))
     assert machine.invoke(invocation(2, b"tiny")) == []
 
@@ -336,6 +354,7 @@ def test_only_the_attempt_that_was_stepped_is_charged_with_the_crash_p9() -> Non
     machine = ready_pool(1)
     machine.invoke(invocation(0, b"tiny"))
     machine.ended(key(0), 0.00001)
+    know_as_tiny(machine)
     for number in (1, 2, 3):
         machine.invoke(invocation(number, b"tiny"))
     losses = [action for action in machine.exited(1, -11, 3, 0.0) if isinstance(action, ReportLost)]
@@ -407,6 +426,7 @@ def test_a_cancelled_attempt_behind_a_long_body_is_abandoned_and_that_body_goes_
     machine = ready_pool(1, grace_s=3.0, pages=pages)
     machine.invoke(invocation(0, b"tiny"))
     machine.ended(key(0), 0.00001)
+    know_as_tiny(machine)
     machine.invoke(invocation(1, b"tiny"))  # it takes long this time
     machine.invoke(invocation(2, b"tiny"))
     pages.says[1] = Stepping(2, 0)
@@ -503,6 +523,7 @@ def test_a_worker_above_the_hard_limit_is_killed_and_what_it_runs_is_to_blame() 
     machine = ready_pool(1, pages=pages, memory_hard_bytes=100)
     machine.invoke(invocation(0, b"tiny"))
     machine.ended(key(0), 0.00001)
+    know_as_tiny(machine)
     machine.invoke(invocation(1, b"tiny"))
     machine.invoke(invocation(2, b"tiny"))
     pages.says[1] = Stepping(2, 0)
@@ -648,7 +669,9 @@ class PoolRules(RuleBasedStateMachine):
         super().__init__()
         self.pages = Pages()
         limits = Limits(1.0, unresponsive_after_s=1.0, memory_soft_bytes=10, max_runs_per_worker=20)
-        self.machine = PoolMachine(3, replace(limits, memory_hard_bytes=20), look=self.pages)
+        self.machine = PoolMachine(
+            3, replace(limits, memory_hard_bytes=20), look=self.pages, totals={"gpu": 1}
+        )
         self.now = 0.0
         self.starting: list[int] = []
         self.ready: list[int] = []
@@ -705,9 +728,27 @@ class PoolRules(RuleBasedStateMachine):
         credit=st.integers(0, 3),
         pinned=st.booleans(),
         timeout_s=st.sampled_from([None, 0.5]),
+        priority=st.integers(0, 1),
+        demand=st.sampled_from([(), (), (("cpus", 2.0),), (("cpus", 1.0), ("gpu", 1.0))]),
     )
-    def invoke(self, code: bytes, credit: int, pinned: bool, timeout_s: float | None) -> None:
-        given = invocation(next(self.numbers), code, credit=credit, pinned=pinned, timeout_s=timeout_s)
+    def invoke(
+        self,
+        code: bytes,
+        credit: int,
+        pinned: bool,
+        timeout_s: float | None,
+        priority: int,
+        demand: Demand,
+    ) -> None:
+        given = invocation(
+            next(self.numbers),
+            code,
+            credit=credit,
+            pinned=pinned,
+            timeout_s=timeout_s,
+            priority=priority,
+            demand=demand,
+        )
         self.open.add(given.key)
         self.apply(self.machine.invoke(given))
 

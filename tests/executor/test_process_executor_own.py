@@ -282,6 +282,9 @@ def test_a_task_may_be_tried_again_after_its_worker_died_or_it_raised(
         ({"timeout_s": 0}, "timeout_s"),
         ({"retries": -1}, "retries must be at least 0, not -1"),
         ({"retries": 1.0}, "retries must be an integer"),
+        ({"cpus": "all"}, "cpus must be a number"),
+        ({"cpus": 3}, "asks for cpus=3, and the pool has cpus=2, could never run"),
+        ({"resources": {"gpu": 1}}, "asks for gpu=1, and the pool has no 'gpu'"),
     ],
 )
 def test_options_that_are_not_what_they_must_be_are_refused(
