@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from executor import blueprint
 from executor.accumulation import Accumulator, ChunkFold
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from executor.hub import Hub
 
 log = logging.getLogger(__name__)
+
+_OPENED: Final = DefaultInput()
 
 
 class Attempt:
@@ -96,13 +98,19 @@ class Attempt:
         args: list[object] = []
         kwargs: dict[str, object] = {}
         shape = self.code.shape
-        for index, given in enumerate(self.invocation.inputs):
+        inputs = self.invocation.inputs
+        # The last first, and each forgotten at once: memory is given back from its end, so that no two
+        # copies of all inputs are there at a time.
+        for index in reversed(range(len(inputs))):
             port = shape.port(index)
-            argument = self._argument(index, given, port)
+            argument = self._argument(index, inputs[index], port)
+            if self.hub.consumes_inputs:
+                inputs[index] = _OPENED
             if port.keyword_only:
                 kwargs[port.name] = argument
             else:
                 args.append(argument)
+        args.reverse()
         return tuple(args), kwargs
 
     def _argument(self, index: int, given: object, port: blueprint.Port) -> object:

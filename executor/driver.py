@@ -65,6 +65,7 @@ class Driver(MonoReports):
         self._is_closing = False  # no task may come any more
         self._is_over = False  # the thread will obey no order any more
         self._is_asleep = False
+        self._is_saturated = False
         self._orders: deque[_Order] = deque()
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._live: dict[AttemptKey, _Future] = {}
@@ -98,7 +99,8 @@ class Driver(MonoReports):
             if self._is_closing:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._orders.append((self._begin, future))
-        if self._is_asleep:
+        # Where no worker has room, it is soon enough when one tells that it has.
+        if self._is_asleep and not self._is_saturated:
             self._wake()
 
     def give_up(self, future: _Future) -> None:
@@ -185,6 +187,7 @@ class Driver(MonoReports):
         sources = pool.sockets()
         if sources != self._sources:
             self._watch(sources)
+        self._is_saturated = pool.is_saturated
         self._is_asleep = True
         timeout_s = 0.0 if self._orders else pool.next_deadline() - monotonic()
         timeout_ms = None if timeout_s == math.inf else max(0, math.ceil(timeout_s * 1000))

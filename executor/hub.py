@@ -93,9 +93,12 @@ class Hub:
         on_take: Callable[[bool], None] = _nothing,
         open_task: Callable[[BodyResume], BodyTask] | None = None,
         make_context: Callable[[AttemptKey], object] | None = None,
+        consumes_inputs: bool = False,
     ) -> None:
         self.reports: Reports
         self.codec = codec
+        self.consumes_inputs = consumes_inputs
+        """Whether invocations are its own, to be emptied as their inputs become arguments."""
         self.on_take = on_take
         self.gate = Gate()
         self.mark = mark

@@ -240,6 +240,11 @@ class Pool:
         else:
             self._do(actions)
 
+    @property
+    def is_saturated(self) -> bool:
+        """Whether attempts wait that no worker has room for: then there is none for others either."""
+        return self._machine.is_saturated
+
     def is_running(self, key: AttemptKey) -> bool:
         """Whether a worker is stepping the attempt's body at this moment. Any thread may ask."""
         lease = self._machine.lease(key)

@@ -335,6 +335,11 @@ class PoolMachine:
         """The resources that attempts may claim."""
         return self._scheduler.totals
 
+    @property
+    def is_saturated(self) -> bool:
+        """Whether attempts wait for room in a worker, and no new one could pass them."""
+        return self._scheduler.is_saturated
+
     def is_in_line(self, key: AttemptKey) -> bool:
         return key in self._line
 

@@ -43,6 +43,11 @@ class Scheduler:
         """The resources that attempts may claim."""
         return {CPUS: max(self._size, len(self._workers)), **self._totals}
 
+    @property
+    def is_saturated(self) -> bool:
+        """Whether those that wait lack nothing but room in a worker."""
+        return bool(self.line) and not self._is_passable
+
     def enter(self, invocation: Invocation) -> WorkerRecord | None:
         """Find a worker for a new invocation, before which nobody waits; else it stands in line."""
         if not self.line:

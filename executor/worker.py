@@ -156,7 +156,13 @@ class Worker:
         self._invoked = 0
         self._numbers: dict[AttemptKey, int] = {}
         self._asyncio: AsyncioHost | None = None
-        self._hub = Hub(codec, mark=self._mark, on_take=self._on_take, open_task=self._open_task)
+        self._hub = Hub(
+            codec,
+            mark=self._mark,
+            on_take=self._on_take,
+            open_task=self._open_task,
+            consumes_inputs=True,
+        )
         self._reporter = Reporter(self._session, self._ended)
         self._hub.attach(self._reporter)
         if page is not None:

@@ -175,7 +175,7 @@ class Listener:
             waiting.append(parts)
             return True
         try:
-            self.socket.send_multipart([identity, *parts], zmq.NOBLOCK)
+            self.socket.send_multipart([identity, *map(_uncopied, parts)], zmq.NOBLOCK)
         except zmq.Again:
             self._backlog[identity] = deque([parts])
         except zmq.ZMQError as error:
@@ -202,6 +202,13 @@ class Listener:
     def close(self, linger_s: float = 0.0) -> None:
         """Leave; what peers have not taken by then is dropped after ``linger_s``."""
         self.socket.close(linger=int(linger_s * 1000))
+
+
+def _uncopied(part: Buffer) -> Buffer | zmq.Frame:
+    """What has been received is sent on as it is: ZeroMQ counts who holds it, and copies nothing."""
+    if type(part) is memoryview and isinstance(part.obj, zmq.Frame) and part.nbytes == len(part.obj):
+        return part.obj
+    return part
 
 
 def _local_sender(frame: zmq.Frame) -> int | None:

@@ -275,6 +275,19 @@ def test_one_that_asks_for_much_is_not_passed_for_ever_by_those_that_ask_for_les
     assert len(under.ended) <= 5
 
 
+def test_a_scheduler_is_saturated_while_those_that_wait_lack_nothing_but_room() -> None:
+    under = Under(1)
+    saturated = []
+    for number in range(3):
+        under.enter(invocation(number))
+        saturated.append(under.scheduler.is_saturated)
+    assert saturated == [False, True, True]
+    other = Under(2)
+    other.enter(invocation(1, demand=demand_of(resources={"gpu": 2})))
+    other.enter(invocation(2, demand=demand_of(resources={"gpu": 1})))
+    assert not other.scheduler.is_saturated  # one that needs no gpu could go first
+
+
 def test_what_lacks_a_resource_is_passed_by_those_that_do_not_need_it() -> None:
     under = Under(3)
     under.enter(invocation(1, demand=demand_of(resources={"gpu": 2})))

@@ -153,3 +153,29 @@ def test_a_wide_fan_out_uses_what_it_makes_before_it_makes_more(tmp_path: Path) 
         unused += {"made": 1, "used": -1}.get(event, 0)
         most = max(most, unused)
     assert most <= 2
+
+
+MEGABYTE = 1 << 20
+
+
+@node
+def megabyte(number: int) -> bytes:
+    return bytes([number]) * MEGABYTE
+
+
+@node
+def sizes(*values: bytes) -> tuple[int, int, int]:
+    """What there is, how much memory this process has, and how much it has had at most."""
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    now, peak = (int(lines[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    return sum(map(len, values)), now, peak
+
+
+def test_a_worker_never_holds_what_it_gathers_twice() -> None:
+    width = 64
+    with Flow() as flow:
+        flow.sizes = sizes(*[megabyte(number) for number in range(width)])
+    flow.run(workers=1)
+    [(gathered, now, peak)] = flow.sizes.get_data()
+    assert gathered == width * MEGABYTE
+    assert peak < now + width * MEGABYTE / 2
