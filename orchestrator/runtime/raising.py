@@ -48,6 +48,13 @@ _WHAT: Final = {
 }
 
 
+_WITHOUT_ASYNCIO: Final = (
+    "an inline body (so all of them with workers=0) runs on the orchestrator's own event loop, where "
+    'asyncio does not: give the node placement="thread", or await the counterpart in '
+    "orchestrator.event_loop"
+)
+
+
 def exception_for(outcome: Outcome, spec: FlowSpec) -> BaseException | None:
     """What to raise for an outcome, its cause set; None where the run is done."""
     match outcome:
@@ -135,6 +142,8 @@ def _of_node(failed: NodeFailed, spec: FlowSpec) -> BaseException:
         error.__cause__ = RemoteTraceback(report.traceback)
     elif isinstance(error, KeyboardInterrupt):
         return error  # Ctrl-C while an inline body was running: not the node's doing
+    elif str(error) == "no running event loop":  # asyncio's words
+        error.add_note(_WITHOUT_ASYNCIO)
     error.add_note(where)
     return error
 

@@ -682,3 +682,15 @@ def test_a_resting_plain_body_is_given_up_at_once_by_a_worker_that_has_an_asynci
             f.run(pool=pool)
             pids.append(f.pid.get_data())
     assert len(set(pids)) == 1
+
+
+def test_16_10_an_inline_body_that_awaits_asyncio_is_told_where_to_be_placed() -> None:
+    @node(placement="inline")
+    async def sleeps() -> None:
+        await asyncio.sleep(1)
+
+    with Flow() as f:
+        f.sleeps = sleeps()
+    with pytest.raises(RuntimeError, match="no running event loop") as caught:
+        f.run(workers=0)
+    assert 'placement="thread"' in caught.value.__notes__[0]
