@@ -100,9 +100,7 @@ class JoinablePool(Pool):
             return
         self._reception.listen()  # what they said before counts
         for worker in [each for each in self._peers if self._machine.site_of(each) == site]:
-            self._reception.read_output(worker)
-            self._bury(worker)
-            self._dying.pop(worker, None)
+            self._registry.bury(worker)
         for worker in list(gone.ordered):
             gone.close(worker)
         self._do(self._machine.zygote_ended(None, monotonic(), site=site))
@@ -115,17 +113,17 @@ class JoinablePool(Pool):
                 pidfd = os.pidfd_open(pid)
             except ProcessLookupError:
                 return  # its end will be reported next
-            self._note(Started(worker, pid), [pidfd], monotonic())
+            self._registry.note(Started(worker, pid), [pidfd], monotonic())
 
     def worker_not_started(self, site: int, worker: int, reason: str) -> None:
         """An agent reports that it could not start a worker."""
         if self._was_ordered(site, worker):
-            self._note(NotStarted(worker, reason), [], monotonic())
+            self._registry.note(NotStarted(worker, reason), [], monotonic())
 
     def worker_ended(self, site: int, worker: int, status: int, peak_kib: int) -> None:
         """An agent reports how a worker of its ended."""
         if worker in self._peers and self._machine.site_of(worker) == site:
-            self._note(Exited(worker, 0, status, peak_kib), [], monotonic())
+            self._registry.note(Exited(worker, 0, status, peak_kib), [], monotonic())
 
     def statuses(self) -> list[WorkerStatus]:
         """Its workers, how busy each is, and the pids of the agents that brought them."""

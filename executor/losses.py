@@ -6,8 +6,19 @@ from dataclasses import replace
 
 from executor.actions import ReportCancelled, ReportLost
 from executor.errors import MemoryLimitExceeded, NodeTimeoutError, WorkerCrashed, WorkerError
-from executor.host import LossReason, WorkerLoss
+from executor.host import NO_EVIDENCE, Evidence, LossReason, WorkerLoss
 from executor.lease import Lease
+from executor.worker_states import WorkerRecord
+
+
+def loss_of(
+    worker: WorkerRecord,
+    reason: LossReason,
+    status: int | None = None,
+    evidence: Evidence = NO_EVIDENCE,
+) -> WorkerLoss:
+    """The end of a worker as far as it is nobody's fault there."""
+    return WorkerLoss(worker.id, worker.pid, status, charged=False, reason=reason, evidence=evidence)
 
 
 def report_end(lease: Lease, end: WorkerLoss, *, charged: bool) -> ReportCancelled | ReportLost:

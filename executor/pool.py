@@ -39,18 +39,17 @@ from executor.host import Broken, Invocation, Reports, WorkerLoss
 from executor.inbox import Inbox
 from executor.ladder import NOTHING, Stepping
 from executor.limits import LimitOptions, Limits
-from executor.orders import Exited, NotStarted, Started, ZygoteReport
 from executor.output import Print, pass_on
 from executor.ownership import Ownership
 from executor.peer import Peer
 from executor.pool_machine import PoolMachine
 from executor.reception import Reception
+from executor.registry import Registry
 from executor.resources import Resources, Source
 from executor.retry import RetryPolicy
 from executor.scheduling import MEMORY, Totals, checked_resources
 from executor.sizing import checked_size, usable_cores, usable_memory_bytes
 from executor.vitals import vitals_of
-from executor.worker_states import WorkerState
 from protocol.client_messages import WorkerStatus
 from protocol.messages import (
     AttemptKey,
@@ -73,8 +72,8 @@ ENVELOPES_PER_PASS: Final = 100
 RETRY_S: Final = 0.002
 """After this time what ZeroMQ did not take is offered again."""
 
-STATUS_S: Final = 1.0
-"""How long after a death the zygote may take to say how it came."""
+_NAP_S: Final = 1.0
+"""How long to wait for something to happen before looking at the deadlines again."""
 
 
 class Pool:
@@ -127,11 +126,11 @@ class Pool:
         self._release = weakref.finalize(self, held.release)
         self._listener, self._peers = held.listener, held.peers
         self._reception = Reception(held, self._machine, self._inbox, self._do, self._write, show)
-        self._dying: dict[int, float] = {}  # worker -> until when its exit status may come
         self._held: dict[AttemptKey, list[Callable[[], None]]] = {}  # verbs about attempts in line
         self._doomed: list[Action] = []  # reports of losses that no verb may make
         self._written: dict[int, Peer] = {}
         self._retry_at = math.inf
+        self._registry = Registry(held, self._machine, self._reception, self._do, self._forget)
         self._do(self._machine.start(monotonic()))
 
     @property
@@ -324,9 +323,9 @@ class Pool:
         if source is self._listener.socket:
             self._reception.listen(ENVELOPES_PER_PASS)
         elif self._resources.hears_zygote_on(source):
-            self._hear_zygote(now)
+            self._registry.hear_zygote(now)
         elif source in self._resources.pidfds:
-            self._note_death(source, now)
+            self._registry.note_death(source, now)
         elif source in self._resources.outputs:
             self._reception.show(self._resources.outputs.read(source))
 
@@ -334,7 +333,7 @@ class Pool:
         """When ``on_deadline`` is to be called, on the clock of ``time.monotonic``; maybe never."""
         if self._doomed:
             return 0.0
-        return min(self._machine.next_deadline(), self._retry_at, *self._dying.values())
+        return min(self._machine.next_deadline(), self._retry_at, self._registry.next_deadline())
 
     def on_deadline(self, now: float) -> None:
         """Do what is due. Early and repeated calls do no harm."""
@@ -345,9 +344,7 @@ class Pool:
             vitals = vitals_of(pid)
             if vitals is not None:
                 self._do(self._machine.examined(worker, vitals, now))
-        for worker, deadline in list(self._dying.items()):
-            if deadline <= now:
-                self._exited(worker, None, now)
+        self._registry.expire(now)
         if self._retry_at <= now:
             self._listener.send_backlog()
             self._note_backlog()
@@ -369,80 +366,11 @@ class Pool:
 
     def _pump(self) -> None:
         """Wait for the next thing to happen, and deal with it."""
-        timeout_s = max(0.0, min(self.next_deadline() - monotonic(), STATUS_S))
+        timeout_s = max(0.0, min(self.next_deadline() - monotonic(), _NAP_S))
         for source in self._resources.wait(timeout_s):
             self.on_readable(source, monotonic())
         self.on_deadline(monotonic())
         self.flush()
-
-    # -- what becomes of workers ----------------------------------------------------------------------
-
-    def _hear_zygote(self, now: float) -> None:
-        nursery = self._resources.nursery
-        while nursery is not None:
-            try:
-                heard = nursery.receive()
-            except BlockingIOError:
-                return
-            if heard is None:
-                self._zygote_ended(now)
-                return
-            report, descriptors = heard
-            self._note(report, descriptors, now)
-
-    def _note(self, report: ZygoteReport, descriptors: list[int], now: float) -> None:
-        match report:
-            case Started(worker, pid):
-                self._resources.pidfds[descriptors[0]] = worker
-                self._machine.started(worker, pid)
-                if self._machine.state(worker) is WorkerState.KILLED:
-                    self._resources.send_signal(KillWorker(worker))
-            case NotStarted(worker, reason):
-                log.error("worker %d could not be started: %s", worker, reason)
-                self._exited(worker, None, now)
-            case Exited(worker, pid, status, peak_kib):
-                log.debug("worker %d (pid %d): status %d, peak %d KiB", worker, pid, status, peak_kib)
-                self._exited(worker, status, now, peak_kib * 1024)
-            case _:
-                assert_never(report)
-
-    def _note_death(self, pidfd: int, now: float) -> None:
-        worker = self._resources.noticed(pidfd)
-        if worker in self._peers:
-            self._dying[worker] = now + STATUS_S  # the zygote will say how it came
-
-    def _exited(self, worker: int, status: int | None, now: float, peak_bytes: int = 0) -> None:
-        self._dying.pop(worker, None)
-        if worker in self._peers:
-            self._reception.listen()  # what it said before counts
-            self._reception.read_output(worker)
-            current = (peer := self._peers[worker]).current
-            evidence = replace(peer.evidence(current), peak_bytes=peak_bytes)
-            self._bury(worker)
-            self._do(self._machine.exited(worker, status, current, now, evidence))
-
-    def _zygote_ended(self, now: float) -> None:
-        self._reception.listen()
-        for worker in list(self._peers):
-            self._reception.read_output(worker)
-            self._bury(worker)
-        self._dying.clear()
-        status = self._resources.end_nursery()
-        output = self._reception.take_zygote_output()
-        actions = self._machine.zygote_ended(status, now, output=output)
-        while any(isinstance(action, SpawnWorker) for action in actions):
-            try:
-                self._resources.start_nursery()
-                break
-            except OSError:
-                log.exception("no process for workers to be forked from could be started")
-                actions = [each for each in actions if not isinstance(each, SpawnWorker)]
-                actions += self._machine.zygote_ended(None, now)
-        self._do(actions)
-
-    def _bury(self, worker: int) -> None:
-        self._written.pop(worker, None)
-        self._reception.forget(self._resources.bury(worker))
 
     # -- actions --------------------------------------------------------------------------------------
 
@@ -475,6 +403,9 @@ class Pool:
         if peer is not None:  # the worker lives on
             loss = replace(loss, evidence=peer.evidence(number))
         self._inbox.reports_of(key.run).lost(key, loss)
+
+    def _forget(self, worker: int) -> None:
+        self._written.pop(worker, None)
 
     def _assign(self, worker: int, invocation: Invocation) -> None:
         self._peer(worker).invoke(invocation)

@@ -40,14 +40,13 @@ from executor.host import NO_EVIDENCE, Evidence, Invocation, LossReason, WorkerL
 from executor.ladder import Ladder, Look, Rung, see_nothing
 from executor.lease import Lease
 from executor.limits import NO_LIMITS, Limits
-from executor.losses import report_end
-from executor.placement import Load
+from executor.losses import loss_of, report_end
+from executor.roster import Roster
 from executor.scheduler import Scheduler
 from executor.scheduling import Totals
-from executor.sites import LOCAL, Sites
+from executor.sites import LOCAL
 from executor.watching import EXAMINE_S, Overrun, TimeWatch, Vitals, overrun_of
 from executor.worker_states import WorkerEvent, WorkerRecord, WorkerState
-from protocol.client_messages import WorkerStatus
 from protocol.messages import AttemptKey, RunId
 
 START_S: Final = 60.0
@@ -61,7 +60,7 @@ _E = WorkerEvent
 _NO_TOTALS: Final[Totals] = MappingProxyType({})
 
 
-class PoolMachine:
+class PoolMachine(Roster):
     """The state of one pool: ``size`` workers of its own, and those that join.
 
     Nothing here blocks, and no clock is read. ``look`` gives what a worker's page says.
@@ -75,13 +74,12 @@ class PoolMachine:
         look: Look = see_nothing,
         totals: Totals = _NO_TOTALS,
     ) -> None:
+        super().__init__(size)
         self.limits = limits
         self.failure: PoolBroken | None = None
         self.stopping = False
         self.dropped = 0
         """Counts reports about attempts that the reporting worker does not hold."""
-        self._sites = Sites(size)
-        self._workers: dict[int, WorkerRecord] = {}
         self._spawned = 0
         self._leases: dict[AttemptKey, Lease] = {}
         self._scheduler = Scheduler(self._workers, totals, size)
@@ -110,11 +108,6 @@ class PoolMachine:
                 actions.append(SpawnWorker(self._spawned))
         return actions
 
-    @property
-    def size(self) -> int:
-        """How many workers there are to be."""
-        return self._sites.size
-
     def join(self, size: int, now: float) -> tuple[int, list[Action]]:
         """An agent brings so many workers: its site."""
         site = self._sites.join(size)
@@ -131,32 +124,6 @@ class PoolMachine:
                 worker.is_worn = True
         return [*actions, *self._retire(now), *self._dismiss()]
 
-    def site_of(self, worker: int) -> int:
-        """Where a worker that has not ended was started, or is to be."""
-        return self._workers[worker].site
-
-    def state(self, worker: int) -> WorkerState:
-        known = self._workers.get(worker)
-        return WorkerState.EXITED if known is None else known.state
-
-    def load_of(self, worker: int) -> Load:
-        """How busy a live worker is, as placement sees it."""
-        return self._workers[worker].load
-
-    def statuses(self) -> list[WorkerStatus]:
-        """All workers, for people to see."""
-        return [
-            WorkerStatus(
-                each.id, each.pid, each.state.value, each.site, each.load.active, each.load.suspended
-            )
-            for each in self._workers.values()
-        ]
-
-    def started(self, worker: int, pid: int) -> None:
-        """The worker's process exists."""
-        if worker in self._workers:
-            self._workers[worker].pid = pid
-
     def greeted(self, worker: int) -> list[Action]:
         """A worker has said Hello and proved who it is."""
         known = self._workers[worker]
@@ -166,10 +133,6 @@ class PoolMachine:
         known.was_ready = True
         self._sites.start_succeeded(known.site)
         return self.assign_line()
-
-    def worker_of(self, pid: int) -> int | None:
-        """Which live worker a process is, if any."""
-        return next((each.id for each in self._workers.values() if each.pid == pid), None)
 
     def kill(self, worker: int | None) -> list[Action]:
         """Give a worker up: it broke the protocol, or does not answer."""
@@ -188,12 +151,7 @@ class PoolMachine:
         return [TerminateWorker(known.id)]
 
     def exited(
-        self,
-        worker: int,
-        status: int | None,
-        current: int,
-        now: float,
-        evidence: Evidence = NO_EVIDENCE,
+        self, worker: int, status: int | None, current: int, now: float, evidence: Evidence = NO_EVIDENCE
     ) -> list[Action]:
         """A worker's process has ended, or none was made; ``current``: what its page says it stepped."""
         known = self._workers.pop(worker, None)
@@ -202,9 +160,7 @@ class PoolMachine:
         by_us = known.state is _S.KILLED
         known.move(_E.EXIT)
         reason = LossReason.ENDED if by_us else LossReason.DIED
-        end = WorkerLoss(
-            worker, known.pid, None if by_us else status, charged=False, reason=reason, evidence=evidence
-        )
+        end = loss_of(known, reason, None if by_us else status, evidence)
         actions = self._end_leases(known, end, 0 if by_us else current)
         if not known.was_ready:
             self._sites.start_failed(known.site, status, evidence.output, now)
@@ -222,8 +178,7 @@ class PoolMachine:
         for worker in self._workers_at(site):
             del self._workers[worker.id]
             worker.move(_E.EXIT)
-            end = WorkerLoss(worker.id, worker.pid, None, charged=False, reason=LossReason.ZYGOTE)
-            actions += self._end_leases(worker, end, current=0)
+            actions += self._end_leases(worker, loss_of(worker, LossReason.ZYGOTE), current=0)
         if site != LOCAL:
             self._sites.leave(site)
         elif not started:
@@ -241,16 +196,6 @@ class PoolMachine:
             elif worker.state is _S.DRAINING:
                 worker.deadline = min(worker.deadline, now + self.limits.grace_s)
         return actions
-
-    @property
-    def starting(self) -> bool:
-        """Whether some worker may still become ready."""
-        return any(worker.state is _S.STARTING for worker in self._workers.values())
-
-    @property
-    def ending(self) -> bool:
-        """Whether some worker was told to end and has not."""
-        return any(worker.state in (_S.DRAINING, _S.KILLED) for worker in self._workers.values())
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -324,12 +269,6 @@ class PoolMachine:
         self.dropped += 1
         return None
 
-    def key_of(self, worker: int, number: int) -> AttemptKey | None:
-        """Which attempt has this number in its worker's page."""
-        known = self._workers.get(worker)
-        lease = None if known is None else known.lease_numbered(number)
-        return None if lease is None else lease.key
-
     @property
     def totals(self) -> Totals:
         """The resources that attempts may claim."""
@@ -386,8 +325,7 @@ class PoolMachine:
     def given_up(self, key: AttemptKey) -> list[Action]:
         """A leased attempt that was told to end has done so."""
         lease = self._leases[key]
-        worker = self._workers[lease.worker]
-        end = WorkerLoss(worker.id, worker.pid, None, charged=False, reason=LossReason.ENDED)
+        end = loss_of(self._workers[lease.worker], LossReason.ENDED)
         # An attempt that was only recalled has no other reason to end.
         report = ReportCancelled(key) if lease.overrun is None else report_end(lease, end, charged=False)
         return [*self.ended(key, None), report]
@@ -503,9 +441,6 @@ class PoolMachine:
         """Sites that leave and have no workers any more are done with."""
         done = [site for site in self._sites.leaving if not self._workers_at(site)]
         return [DismissSite(site, self._sites.leaving.pop(site)) for site in done]
-
-    def _workers_at(self, site: int) -> list[WorkerRecord]:
-        return [worker for worker in self._workers.values() if worker.site == site]
 
     def _never_started(self) -> WorkerLoss:
         statuses = self._sites.local_starts.statuses

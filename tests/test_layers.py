@@ -38,6 +38,7 @@ PURE = (
     "protocol.value_pickler",
     "executor.sites",
     "executor.pool_machine",
+    "executor.roster",
     "executor.actions",
     "executor.worker_states",
     "executor.ladder",

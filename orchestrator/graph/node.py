@@ -110,7 +110,7 @@ def _node(  # noqa: PLR0913 - every option by its name
             by default as the pool says, which is: not after an error, and twice after a loss.
         retries: so many times after an error; 0: the body runs at most once, whatever happens.
         timeout_s: how long one run of the body may compute in its worker, by default as long as the
-            pool allows; waiting for streams does not count. Then it is interrupted.
+            pool allows; loading its code counts, waiting for streams does not. Then it is interrupted.
         priority: where several nodes could run, those of lower numbers do first.
         cpus: of a node that neither reads nor writes streams: how many of the pool's processors a run
             claims while it runs (default: 1), for bodies that use several threads.

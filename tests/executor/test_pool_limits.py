@@ -49,14 +49,19 @@ def stop_oneself() -> str:
 
 @pytest.fixture(scope="module")
 def hasty_pool() -> Iterator[Pool]:
-    with Pool(1, timeout_s=0.1, grace_s=0.2) as pool:
+    with Pool(1, timeout_s=0.1, grace_s=1.0) as pool:
         pool.wait_ready()
         yield pool
 
 
 @pytest.fixture
 def owner(hasty_pool: Pool) -> Iterator[Owner]:
-    yield Owner(hasty_pool)
+    owner = Owner(hasty_pool)
+    while 0 not in owner.results:  # importing this module may take longer than a body may
+        owner.invoke(0, double, dumps(1))
+        owner.until(lambda: owner.ended(0))
+        owner.losses.pop(0, None)
+    yield owner
     hasty_pool.detach(RUN)
     hasty_pool.wait_ready()
 
@@ -88,7 +93,7 @@ def test_waiting_for_a_stream_is_not_computing(owner: Owner) -> None:
     owner.pool.deliver(key, 0, 0, [dumps(5)])
     owner.pool.end_stream(key, 0, 1)
     owner.until(lambda: owner.ended(1))
-    assert owner.results == {1: 5}
+    assert owner.results[1] == 5
 
 
 def test_a_node_s_own_timeout_goes_before_the_pool_s() -> None:
