@@ -78,13 +78,6 @@ MUTANTS = (
         "if not has_use or room <= 0:",
         "if room <= 0:",
     ),
-    Mutant(
-        "a full stream of an earlier run does not hold the next run back",
-        "rule 50, I4",
-        "orchestrator/runtime/machine.py",
-        "            if edge.is_full:\n",
-        "            if False:\n",
-    ),
     # -- deadlock ----------------------------------------------------------------------------------
     Mutant(
         "no edge is widened",
@@ -114,6 +107,7 @@ MUTANTS = (
         "orchestrator/runtime/machine.py",
         "        if any(self._is_unmet(node) for node in self.nodes):\n",
         "        if False:\n",
+        ("tests/runtime/test_checked.py",),
     ),
     Mutant(
         "a parked producer is waited for",
@@ -440,6 +434,22 @@ MUTANTS = (
         "orchestrator/graph/validation.py",
         'if port.run_level and producer.kind == "mono":',
         "if False:",
+        WRITING,
+    ),
+    Mutant(
+        "the flow that has ended stays the current one",
+        "B27, rule 39",
+        "orchestrator/running.py",
+        "        running_flow.reset(token)\n",
+        "        pass\n",
+        ("tests/runtime/test_surroundings.py",),
+    ),
+    Mutant(
+        "a group renames the nodes that it was given",
+        "B24, rule 17",
+        "orchestrator/graph/groups.py",
+        "if isinstance(value, DraftNode) and record_of(value) in own:",
+        "if isinstance(value, DraftNode):",
         WRITING,
     ),
     Mutant(
