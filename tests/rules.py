@@ -23,9 +23,6 @@ RULES = (
     *(f"I{number}" for number in range(1, 11)),
 )
 
-AWAITED = frozenset({"16.8"})
-"""What is not built yet: a node whose worker dies is run again, and its stream replayed."""
-
 _NUMBERS = r"\d+[a-e]?(?:(?:, | and |-|, and )\d+[a-e]?)*"
 _IN_DOCSTRING = re.compile(rf"\brules? ({_NUMBERS})|\b([AI]\d+)\b|\b(16\.\d+)\b", re.IGNORECASE)
 _IN_NAME = re.compile(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.rules import AWAITED, cited_by, uncited
+from tests.rules import cited_by, uncited
 
 
 def test_every_rule_is_cited_by_a_test() -> None:
-    assert set(uncited()) <= AWAITED, "python -m tests.rules"
+    assert not uncited()  # as "python -m tests.rules" prints them
 
 
 @pytest.mark.parametrize(

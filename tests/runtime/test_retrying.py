@@ -152,7 +152,7 @@ def test_f8_what_kills_every_worker_is_given_up_with_all_that_it_did() -> None:
     assert outcomes == {Done, NodeLost}
 
 
-def test_retries_0_means_at_most_once() -> None:
+def test_16_8_retries_0_means_at_most_once() -> None:
     with Flow() as f:
         f.all = listed(numbers(40))
     machine = simulate_crashes(f, seed=3, crashes=1, retry=RetrySpec(loss_attempts=1))
@@ -168,7 +168,7 @@ def moody(count: int) -> Any:
         yield next(_moods)
 
 
-def test_a_generator_that_does_not_yield_the_same_again_is_an_error() -> None:
+def test_16_8_a_generator_that_does_not_yield_the_same_again_is_an_error() -> None:
     outcomes = [simulate_crashes(_flow_of(moody), seed=seed, crashes=1).outcome for seed in range(30)]
     assert any(isinstance(outcome, Replayed) for outcome in outcomes)
     assert all(isinstance(outcome, Replayed | Done) for outcome in outcomes)
