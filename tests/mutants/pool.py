@@ -12,6 +12,7 @@ _RESUMABLE = "protocol/resumable.py"
 _LINK = "protocol/link.py"
 _FRAMING = "protocol/framing.py"
 _MACHINE = "executor/pool_machine.py"
+_SCHEDULER = "executor/scheduler.py"
 _LADDER = "executor/ladder.py"
 _LEASE = "executor/lease.py"
 _INBOX = "executor/inbox.py"
@@ -204,7 +205,7 @@ POOL_MUTANTS = (
     Mutant(
         "the attempts of a node with state go anywhere",
         "rule 37",
-        _MACHINE,
+        _SCHEDULER,
         "        if invocation.pinned:\n            self._pins[",
         "        if False:\n            self._pins[",
         BY_SEED,
@@ -262,8 +263,8 @@ POOL_MUTANTS = (
         "the end of an attempt does not end its lease",
         "P7",
         _INBOX,
-        "message.missing, state)\n        return self._machine.ended(message.key, message.seconds)\n",
-        "message.missing, state)\n        return []\n",
+        "return self._machine.ended(message.key, message.seconds, sum(map(size_bytes, outputs)))\n",
+        "return []\n",
         BY_SEED,
     ),
     Mutant(
