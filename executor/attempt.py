@@ -166,7 +166,21 @@ class Attempt:
             return
         error = self.hub.gate.close(self.body)
         if error is not None and not isinstance(error, Interrupted):
-            log.warning("while %s was closed, its body raised %r", self.key, error)
+            self.complain(error)
+
+    def complain(self, error: BaseException) -> None:
+        """The body was given up, and did not end as it must: nobody waits for it, so it is logged."""
+        body: Any = self.code.body
+        code = getattr(getattr(body, "call", body), "__code__", None)
+        place = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "no place"
+        log.error(
+            "node %r (%s), run %d: when its body was closed, because nobody reads on or the run ended, "
+            "it raised %r",
+            self.invocation.name,
+            place,
+            self.key.generation,
+            error,
+        )
 
 
 class Port(StreamPort):

@@ -49,7 +49,7 @@ def finish_unwinding(attempt: Attempt, outcome: Step) -> None:
             "the body goes on although its run was ended"
         )
     if error is not None:
-        log.warning("while %s was closed, its body raised %r", attempt.key, error)
+        attempt.complain(error)
     _end(attempt, attempt.task)
 
 

@@ -534,3 +534,55 @@ def test_rule_54_the_state_of_a_stream_is_dropped_when_it_was_read_and_is_final(
         assert machine.outcome == LimitReached("total", (20,))
         for edge in machine.nodes[0].streams_out:
             assert len(edge.readings) <= 3  # of the 20 generations
+
+
+def test_rule_63_a_generator_that_yields_after_it_was_closed_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @node
+    def clings() -> Any:
+        try:
+            yield 1
+            yield 2
+        except GeneratorExit:
+            yield 3
+
+    @node
+    def reads_one(chunks: Stream[int]) -> int:
+        return next(chunks)
+
+    with Flow() as f:
+        f.clings = clings()
+        f.one = reads_one(f.clings)
+    report = f.run(workers=0)
+    assert report.unfinished == ("clings",)
+    assert f.one.get_data() == (1,)
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert message.startswith(f"node 'clings' ({__file__}:")
+    assert message.endswith("it raised RuntimeError('generator ignored GeneratorExit')")
+
+
+def test_rule_59_a_generator_that_declines_every_cancel_is_left_behind_when_all_have_left() -> None:
+    @node
+    def stubborn() -> Any:
+        count = 0
+        while True:
+            count += 1
+            try:
+                yield count
+            except StreamCancelled:
+                pass
+
+    @node
+    def cancels(chunks: Stream[int]) -> int:
+        first = next(chunks)
+        chunks.cancel()
+        return first
+
+    for seed in SEEDS:
+        with Flow() as f:
+            f.stubborn = stubborn()
+            f.one = cancels(f.stubborn)
+        machine = simulate(f, seed=seed)
+        assert machine.outcome == Done(("stubborn",))
+        assert f.one.get_data() == (1,)
