@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import pytest
 
@@ -115,3 +116,9 @@ def test_without_resending_nothing_is_kept_and_nothing_is_owed() -> None:
     side.take(EPOCH, 1, 1, size_bytes=1 << 40)
     assert side.next_deadline() == math.inf
     side.check()
+
+
+@pytest.mark.parametrize("error", [ProtocolError("a problem"), MissingEnvelopes(3, 1)])
+def test_an_error_of_the_protocol_survives_a_pickle(error: ProtocolError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), copy.args) == (type(error), str(error), error.args)

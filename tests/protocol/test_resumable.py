@@ -203,6 +203,16 @@ def test_what_is_written_without_a_connection_waits_and_a_stale_epoch_brings_no_
     assert network.worker.taken[0] == 0
 
 
+def test_what_an_earlier_session_left_in_the_network_is_no_sign_of_life_f21() -> None:
+    network = connected_pair()
+    coordinator = network.coordinator.resumable
+    earlier = worker_session(Epoch(2), RESENDING)
+    due = coordinator.link.next_deadline()
+    assert coordinator.read(earlier.bare(0), network.now + 0.1) is None
+    assert coordinator.session.delivery.stale == 1
+    assert coordinator.link.next_deadline() == due
+
+
 def test_a_lost_session_sends_nothing_more() -> None:
     network = connected_pair()
     network.coordinator.write()
