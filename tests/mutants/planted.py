@@ -420,13 +420,6 @@ MUTANTS = (
         "                self.reports.cancelled(key)\n",
         ("tests/executor/test_hub.py", "tests/runtime/test_running.py"),
     ),
-    Mutant(
-        "reports about a run that is over count for the next",
-        "I2",
-        "orchestrator/runtime/machine.py",
-        "        if self.outcome is not None or run is None or run.number != key.generation:",
-        "        if self.outcome is not None or run is None:",
-    ),
     # -- writing flows -------------------------------------------------------------------------------
     Mutant(
         "a returning node may feed a stream",
