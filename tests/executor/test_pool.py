@@ -122,7 +122,7 @@ class Owner:
 
 @pytest.fixture(scope="module")
 def shared_pool() -> Iterator[Pool]:
-    with Pool(2, grace_s=0.2) as pool:
+    with Pool(2, grace_s=1.0) as pool:
         pool.wait_ready()
         yield pool
 

@@ -33,7 +33,7 @@ def quiet(_: Printed) -> None:
 
 @pytest.fixture(scope="module")
 def pool_of_one() -> Iterator[Pool]:
-    with Pool(1, grace_s=0.2, show=quiet) as pool:
+    with Pool(1, grace_s=1.0, show=quiet) as pool:
         pool.wait_ready()
         yield pool
 
