@@ -75,12 +75,17 @@ def _nothing(*_: object) -> None:
     pass
 
 
+BRIEF_S: Final = 0.0005
+"""A body that was over in less may be waited for by what others have said before it."""
+
+
 class Hub:
     """A host of bodies (``executor.host.Host``); single-threaded.
 
-    ``mark`` is told which attempt is stepped, and None after it. ``on_take`` is called when a body has
-    taken a chunk, with whether that was the last it had: it may now compute for long before it comes
-    back. ``open_task`` makes the task of an ``async`` body on the event loop there is; without it,
+    ``mark`` is told which attempt is stepped, and None after it. ``before_long`` is called before a body
+    begins that may take long: what was said before should not wait for it. ``on_take`` is called when a
+    body has taken a chunk, with whether that was the last it had: it may now compute for long before it
+    comes back. ``open_task`` makes the task of an ``async`` body on the event loop there is; without it,
     awaiting anything but a stream is an error in the body. ``make_context`` makes what bodies ask for by
     ``current_context()``; without it that comes with their invocations.
     """
@@ -91,6 +96,7 @@ class Hub:
         *,
         mark: Callable[[AttemptKey | None], None] = _nothing,
         on_take: Callable[[bool], None] = _nothing,
+        before_long: Callable[[], None] = _nothing,
         open_task: Callable[[BodyResume], BodyTask] | None = None,
         make_context: Callable[[AttemptKey], object] | None = None,
         consumes_inputs: bool = False,
@@ -100,6 +106,8 @@ class Hub:
         self.consumes_inputs = consumes_inputs
         """Whether invocations are its own, to be emptied as their inputs become arguments."""
         self.on_take = on_take
+        self._before_long = before_long
+        self._brief: set[Digest] = set()  # the codes of bodies that were over in a moment
         self.gate = Gate()
         self.mark = mark
         self._open_task = open_task
@@ -238,6 +246,8 @@ class Hub:
 
     def _next_step(self, attempt: Attempt, throws: int) -> Step | None:
         if attempt.body is None:
+            if attempt.invocation.code.digest not in self._brief:
+                self._before_long()
             attempt.body = self._open(attempt)
             if attempt.body is None:
                 return None
@@ -438,6 +448,11 @@ class Hub:
     def _retire(self, attempt: Attempt) -> None:
         attempt.ended = True
         del self._attempts[attempt.key]
+        code = attempt.invocation.code.digest
+        if attempt.seconds < BRIEF_S:
+            self._brief.add(code)
+        else:
+            self._brief.discard(code)
         attempt.end_streams()
 
 

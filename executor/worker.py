@@ -160,6 +160,7 @@ class Worker:
             codec,
             mark=self._mark,
             on_take=self._on_take,
+            before_long=self._flush,
             open_task=self._open_task,
             consumes_inputs=True,
         )

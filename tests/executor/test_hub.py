@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -477,3 +478,17 @@ def test_rule_49_a_read_finds_its_own_cancel_then_data_then_the_end_or_failure()
     bench.run()
     completed = bench.reports.take()[-1]
     assert completed[3] == values([1, "closed", 1, 2, "ended", 3, "failed"])
+
+
+def test_what_was_said_is_sent_before_a_body_begins_that_may_take_long() -> None:
+    told: list[str] = []
+    bench = Bench(before_long=lambda: told.append("before"))
+
+    def sleeps_at_first() -> None:
+        if len(told) == 1:
+            time.sleep(0.001)
+
+    for _ in range(4):
+        bench.invoke(sleeps_at_first)
+    # Nothing is known of the first; it was long; the second was brief, and then the others may wait.
+    assert told == ["before", "before"]
