@@ -126,7 +126,7 @@ class Schedule:
         self._pump(self._has_seen_enough, SAFETY_S)
         for _ in range(FAULTS_AT_LEAST - self.faults.total):
             self._happen(Moment.KILL)
-        self._pump(self._has_seen_enough, SAFETY_S)
+        self._pump(self._has_seen_enough, HEALING_S)  # maybe until there is somebody to be killed
         self._heal()
         self._pump(lambda: self.client.is_done, HEALING_S)
         if not self.client.is_done:
