@@ -102,10 +102,16 @@ class Firing:
         run = self._next_run[node]
         self._busy[node] = True
         self._next_run[node] = following = run + 1
-        fresh = [index for index in self._inputs[node] if self._is_fresh(index, following)]
-        self._lacking[node] = len(self._inputs[node]) - len(fresh)
-        # A default makes an edge fresh, but is no emission and triggers nothing.
-        if any(self._links[index].delay <= following for index in fresh):
+        inputs = self._inputs[node]
+        lacking = len(inputs)
+        is_triggered = False
+        for index in inputs:
+            if self._is_fresh(index, following):
+                lacking -= 1
+                # A default makes an edge fresh, but is no emission and triggers nothing.
+                is_triggered = is_triggered or self._links[index].delay <= following
+        self._lacking[node] = lacking
+        if is_triggered:
             self._demand(node, following)
         return run
 

@@ -167,12 +167,15 @@ class Attempts:
 
     def compared(self, run: Run, key: AttemptKey, outputs: list[Value]) -> None:
         """A worker has compared two values."""
-        assert run.replay is not None
-        comparison = run.replay.comparing.pop(key)
-        if outputs == [EQUAL]:
-            self._go_on(run)
+        replay = run.replay
+        assert replay is not None
+        comparison = replay.comparing.pop(key)
+        if outputs != [EQUAL]:
+            replay.differing.append(comparison.chunk)
+        if replay.differing and not replay.comparing:
+            self._machine.fail(run, Replayed(run.node.name, run.key, min(replay.differing)))
         else:
-            self._machine.fail(run, Replayed(run.node.name, run.key, comparison.chunk))
+            self._go_on(run)
 
     def not_compared(self, run: Run, key: AttemptKey) -> None:
         """The worker that was to compare has died; what kills several cannot be compared."""

@@ -60,9 +60,9 @@ class Finals:
             edge.put(run.void or outputs[edge.spec.output])
         node.runs += 1
         node.run = None
-        self._progress.note(node)
         self._commit(run)
         if self._watcher is not None:
+            self._watcher.changed(node)
             self._watcher.written(run, outputs if run.has_final else None)
         self._firing.end(node.index)
         for edge in node.finals_out:

@@ -200,17 +200,24 @@ class FlowMachine:
         void = self._invoking.gather(run)
         if self._watcher is not None:
             self._watcher.started(run)
-        self.streams.begin(run)
+        if node.streams_out:
+            self.streams.begin(run)
         if void is not None:
             self.end_unrun(run, void)
         elif node.spec.kind == "map":
             self.streams.maps.append(node)
         else:
-            run.credit = max(1, self.streams.allowance(node))
-            self.invoke(node, key, run.inputs, run.credit)
-            self.streams.hand_on_buffered(run)
+            self._begin_body(run)
         self._progress.note(node)
         self._finals.write_awaited(node)
+
+    def _begin_body(self, run: Run) -> None:
+        node = run.node
+        if node.spec.kind == "stream":
+            run.credit = max(1, self.streams.allowance(node))
+        self.invoke(node, run.key, run.inputs, run.credit)
+        if node.streams_in:
+            self.streams.hand_on_buffered(run)
 
     def invoke(self, node: Node, key: AttemptKey, inputs: list[Input], credit: int) -> None:
         """Have the node's body evaluated on these inputs."""
@@ -281,7 +288,7 @@ class FlowMachine:
             self.attempts.cancel_thrown(run, emitted)
             return
         run.cancels_unanswered -= merged
-        run.throws.append(emitted)
+        run.throws = (*run.throws, emitted)
         run.thrown_at = emitted
         self.streams.open_gate(run.node)
 
@@ -433,10 +440,12 @@ class FlowMachine:
         if self._watcher is not None:
             self._watcher.body_ended(run)
         self._progress.note(node)
-        self.streams.leave(run)
-        if self._finals.can_write(node) and self._finals.reaches_limit(run):
-            return
-        self.streams.end(run, broken)
+        if node.streams_in:
+            self.streams.leave(run)
+        if node.streams_out:
+            if self._finals.can_write(node) and self._finals.reaches_limit(run):
+                return
+            self.streams.end(run, broken)
         self._finals.write(node)
 
     # -- shapes -------------------------------------------------------------------------
@@ -475,12 +484,15 @@ class FlowMachine:
 
     def _come_to_rest(self) -> None:
         """Nothing moves: the run is done, or its demand cannot be met (rules 64, 65)."""
-        if self._repair.look_at(self.nodes, at_rest=True):
+        running = [node for node in self.nodes if node.run is not None]
+        unmet = [node for node in self.nodes if self._is_unmet(node)]
+        # Others wait for nothing, so no deadlock leads through them.
+        if self._repair.look_at([*running, *unmet], at_rest=True):
             return
-        if any(self._is_unmet(node) for node in self.nodes):
+        if unmet:
             self._repair.end([])
             return
-        self.stop(Done(tuple(node.name for node in self.nodes if node.run is not None)))
+        self.stop(Done(tuple(node.name for node in running)))
 
     def _is_unmet(self, node: Node) -> bool:
         run = node.run

@@ -10,7 +10,7 @@ the same chunks.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from executor.code import BodyCode, Imported
@@ -43,7 +43,7 @@ class Comparison(NamedTuple):
 class Replay:
     """One further attempt of a generator, from its start until it has yielded ``upto`` chunks again."""
 
-    def __init__(self, upto: int, throws: list[int], log: ChunkLog | None) -> None:
+    def __init__(self, upto: int, throws: Sequence[int], log: ChunkLog | None) -> None:
         self.upto = upto
         self.throws = deque(throws)
         """At how many chunks StreamCancelled was thrown before, and has to be again."""
@@ -51,6 +51,8 @@ class Replay:
         self.answers_awaited = 0
         self.comparing: dict[AttemptKey, Comparison] = {}
         """What workers compare, by the attempts that do."""
+        self.differing: list[int] = []
+        """The chunks that were found to be others than before."""
         self.postponed: deque[Callable[[], None]] = deque()
         self._log = log
 

@@ -181,7 +181,7 @@ class Run:
     waiting: dict[int, StreamEdge] = field(default_factory=dict)  # reads without a chunk, by port
     rests: bool = False  # until one of these has a chunk; else other tasks of the body go on
     cancels_unanswered: int = 0
-    throws: list[int] = field(default_factory=list)  # at how many chunks they were thrown
+    throws: tuple[int, ...] = ()  # at how many chunks they were thrown
     thrown_at: int = -1  # chunks emitted when a cancel was last thrown: past the gate until the next
     # The final outputs, computed but not yet written because an edge is full (barrier 0).
     held: list[Value] | None = None
