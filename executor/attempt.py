@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from executor import blueprint
 from executor.accumulation import Accumulator, ChunkFold
 from executor.body import NOT_READY, Interrupted, Stream, StreamPort, UpstreamFailed
 from executor.body_task import BodyTask
@@ -99,11 +98,19 @@ class Attempt:
         kwargs: dict[str, object] = {}
         shape = self.code.shape
         inputs = self.invocation.inputs
+        loads = self.hub.codec.loads
         # The last first, and each forgotten at once: memory is given back from its end, so that no two
         # copies of all inputs are there at a time.
         for index in reversed(range(len(inputs))):
             port = shape.port(index)
-            argument = self._argument(index, inputs[index], port)
+            given = inputs[index]
+            argument: object
+            if isinstance(given, StreamInput):
+                argument = Stream[Any](self.ports[index])
+            elif isinstance(given, DefaultInput):
+                argument = port.default
+            else:
+                argument = loads(given)
             if self.hub.consumes_inputs:
                 inputs[index] = _OPENED
             if port.keyword_only:
@@ -112,13 +119,6 @@ class Attempt:
                 args.append(argument)
         args.reverse()
         return tuple(args), kwargs
-
-    def _argument(self, index: int, given: object, port: blueprint.Port) -> object:
-        if isinstance(given, StreamInput):
-            return Stream[Any](self.ports[index])
-        if isinstance(given, DefaultInput):
-            return port.default
-        return self.hub.codec.loads(given)  # type: ignore[arg-type]  # what is left is a Value
 
     def step(self, advance: Callable[..., Step], *args: object) -> Step:
         """A step of the body, as the task that it is, if any."""

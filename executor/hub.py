@@ -259,10 +259,10 @@ class Hub:
 
     def _settle(self, attempt: Attempt, outcome: Step) -> None:
         match outcome:
-            case Returned(value):
-                self._finish(attempt, value)
-            case Yielded(chunk):
-                self._emit(attempt, chunk)
+            case Returned():
+                self._finish(attempt, outcome.value)
+            case Yielded():
+                self._emit(attempt, outcome.chunk)
             case Blocked(port):
                 assert isinstance(port, Port)
                 attempt.waiting = port

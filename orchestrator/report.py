@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 Status: TypeAlias = Literal["done", "limit"]
 
 
-@dataclass(frozen=True, slots=True)
-class NodeReport:
+class NodeReport(Struct, frozen=True):
     """One node's share. ``seconds`` is the time its body was being run, waits left out.
 
     ``bytes`` counts what its results and chunks took in serialized form; inline values take none.
@@ -25,8 +25,7 @@ class NodeReport:
     retries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RunReport:
+class RunReport(Struct, frozen=True):
     """How a run ended and what each node did, in order of creation.
 
     ``status`` is ``"limit"`` where the run was ended by ``stop_at_node_generation``. ``seconds`` is the
@@ -39,4 +38,4 @@ class RunReport:
     workers: int
     nodes: dict[str, NodeReport]
     unfinished: tuple[str, ...] = ()
-    widened: dict[str, int] = field(default_factory=dict)
+    widened: dict[str, int] = {}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 import click
+import msgspec
 
 from orchestrator.cli import service, show
 from orchestrator.cli.exits import reporting
@@ -77,7 +77,7 @@ def run(
         else:
             report = service.run_there(endpoint, flow, parameters, target)
     if as_json:
-        click.echo(json.dumps(asdict(report)))
+        click.echo(msgspec.json.encode(report).decode())
     else:
         show.summary(report)
 

@@ -41,17 +41,16 @@ class Firing:
     def __init__(self, nodes: int, links: Sequence[Link]) -> None:
         self._links = links
         self._inputs: list[list[int]] = [[] for _ in range(nodes)]
+        # Invariant: how many inputs of the node lack what its next run reads.
+        self._lacking = [0] * nodes
         for index, link in enumerate(links):
             self._inputs[link.consumer].append(index)
+            self._lacking[link.consumer] += link.delay == 0
         self._came = [0] * len(links)  # generations that have come, per link
         self._next_run = [0] * nodes
         self._demanded = [-1] * nodes  # the latest run that is demanded
         self._busy = [False] * nodes
         self._queued = [False] * nodes
-        # Invariant: how many inputs of the node lack what its next run reads.
-        self._lacking = [
-            sum(links[index].delay == 0 for index in self._inputs[node]) for node in range(nodes)
-        ]
         self.listener: Listener | None = None
         self.ready: deque[int] = deque()
         self.wanted_again: list[int] = []  # busy nodes whose next run has come to be demanded

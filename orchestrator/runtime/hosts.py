@@ -42,7 +42,7 @@ class Router:
             if self._make_context is not None:
                 context = self._encoded_context(self._make_context(invocation.key), invocation.key)
                 invocation = structs.replace(invocation, context=context)
-        self._of(invocation.key).invoke(invocation)
+        self._by_node[invocation.key.node].invoke(invocation)
 
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:
         if not self._is_inline[key.node]:

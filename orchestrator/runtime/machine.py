@@ -516,8 +516,8 @@ class FlowMachine:
 
 def _comparing(run: Run, key: AttemptKey) -> Replay | None:
     """The attempt's replay, while a worker compares what it has yielded with what came before."""
-    replay = run.replay if key == run.key else None
-    return replay if replay is not None and replay.comparing else None
+    replay = run.replay
+    return replay if replay is not None and replay.comparing and key == run.key else None
 
 
 def _reads_broken_stream(run: Run) -> bool:
