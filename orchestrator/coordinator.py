@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 
 _run_ids = itertools.count(1)
 _CRASH_PATIENCE_S: Final = 5.0
+PAUSE_S: Final = 0.001
+"""So long a cycle that is skipped rests now and then while bodies run."""
+
 SLICE_S: Final = 0.001
 """For so long inline bodies are stepped before sockets, timers and other tasks are looked at."""
 
@@ -142,8 +145,11 @@ class Coordinator:
                     self._alone.set()
 
     async def _settle_on(self) -> None:
-        """Go on with what the machine does by itself, after all others that are ready."""
-        await sleep(0)
+        """Go on with what the machine does by itself, after all others that are ready.
+
+        A cycle that is skipped without end must not take the time that bodies elsewhere need.
+        """
+        await sleep(PAUSE_S if self.machine.live else 0)
         self._settles_on = False
         self.turn()
 
