@@ -23,7 +23,7 @@ from executor.body import StreamPort
 from executor.running_loop import AsyncioLoop, enter_running_loop, leave_running_loop
 
 
-class Yielded(Struct, frozen=True):
+class Yielded(Struct, frozen=True, gc=False):
     """A generator's next chunk; the body now rests at that yield."""
 
     chunk: object
@@ -41,7 +41,7 @@ class Awaiting(Struct, frozen=True):
     awaited: object
 
 
-class Returned(Struct, frozen=True):
+class Returned(Struct, frozen=True, gc=False):
     """The body ended. ``value`` is ``NATURAL_END`` for a generator that set no final value."""
 
     value: object

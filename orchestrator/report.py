@@ -9,7 +9,7 @@ from msgspec import Struct
 Status: TypeAlias = Literal["done", "limit"]
 
 
-class NodeReport(Struct, frozen=True):
+class NodeReport(Struct, frozen=True, gc=False):
     """One node's share. ``seconds`` is the time its body was being run, waits left out.
 
     ``bytes`` counts what its results and chunks took in serialized form; inline values take none.

@@ -65,7 +65,7 @@ class PortSpec(Struct, frozen=True, gc=False):
     input: InputSpec
 
 
-class RetrySpec(Struct, frozen=True):
+class RetrySpec(Struct, frozen=True, gc=False):
     """When a run is tried again: :class:`executor.retry.RetryPolicy`, but for the types it is about."""
 
     attempts: int = 1

@@ -27,7 +27,9 @@ UNLIMITED: Final = 2**62
 """The credit of a producer that nobody's reading holds back."""
 
 
-class AttemptKey(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, cache_hash=True):
+class AttemptKey(
+    Struct, frozen=True, array_like=True, forbid_unknown_fields=True, cache_hash=True, gc=False
+):
     """Names one attempt; whatever carries another key than the one expected is dropped."""
 
     run: RunId
