@@ -136,9 +136,11 @@ def test_an_error_is_raised_with_its_traceback() -> None:
 
 def test_a_sleeping_body_is_cancelled_when_the_run_ends() -> None:
     cancelled = []
+    sleeping = threading.Event()
 
     @node(placement="thread")
     async def sleeps_long() -> None:
+        sleeping.set()
         try:
             await asyncio.sleep(600)
         except asyncio.CancelledError:
@@ -146,10 +148,16 @@ def test_a_sleeping_body_is_cancelled_when_the_run_ends() -> None:
             cancelled.append(True)
             raise
 
+    @node(placement="inline")
+    def fails_then() -> None:
+        assert sleeping.wait(20)
+        raise ValueError("enough")
+
     with Flow() as f:
         f.sleeps = sleeps_long()
-    with pytest.raises(FlowTimeoutError):
-        f.run(workers=0, timeout_s=0.05)
+        f.fails = fails_then()
+    with pytest.raises(ValueError, match="enough"):
+        f.run(workers=0)
     assert cancelled == [True]
 
 
