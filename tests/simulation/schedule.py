@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -45,8 +44,6 @@ HEALING_S = 400.0
 STEPS_AT_MOST = 60_000
 
 _ENDING = (WorkerState.DRAINING, WorkerState.KILLED)
-
-logging.getLogger("executor").setLevel(logging.CRITICAL + 1)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,16 @@ SCHEDULES = 10_000
 TOGETHER = 250
 
 faults: Counter[str] = Counter()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_logged() -> Iterator[None]:
+    """Of the faults that are played, for as long as they are."""
+    log = logging.getLogger("executor")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    yield
+    log.setLevel(level)
 
 
 @pytest.mark.parametrize("first", range(0, SCHEDULES, TOGETHER))
