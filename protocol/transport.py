@@ -224,17 +224,9 @@ def _local_sender(frame: zmq.Frame) -> int | None:
 class Connection:
     """A worker's or a client's end: envelopes from and to its coordinator."""
 
-    def __init__(
-        self,
-        context: zmq.Context[zmq.Socket[bytes]],
-        endpoint: str,
-        *,
-        send_timeout_s: float | None = None,
-    ) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
         self.context = context
         self.socket = _open_socket(context, zmq.DEALER, endpoint)
-        if send_timeout_s is not None:
-            self.socket.setsockopt(zmq.SNDTIMEO, int(send_timeout_s * 1000))
 
     def receive(self, *, wait: bool) -> list[Buffer] | None:
         """The next envelope. ``wait`` for one, or None if there is none now."""
@@ -248,27 +240,32 @@ class Connection:
             frames.append(self.socket.recv(0, copy=False))
         return [frame.buffer for frame in frames]
 
-    def wait(self, others: Sequence[int] = (), timeout_s: float | None = None) -> list[int]:
+    def wait(
+        self, others: Sequence[int] = (), timeout_s: float | None = None, *, to_send: bool = False
+    ) -> list[int]:
         """Wait until an envelope is there, or one of ``others``, descriptors, is readable: those.
 
-        ``timeout_s`` bounds it; what a signal's handler raises is raised here.
+        ``to_send``: or until an envelope can be sent. ``timeout_s`` bounds it; what a signal's handler
+        raises is raised here.
         """
         poller = zmq.Poller()
-        for source in (self.socket, *others):
+        poller.register(self.socket, zmq.POLLIN | zmq.POLLOUT if to_send else zmq.POLLIN)
+        for source in others:
             poller.register(source, zmq.POLLIN)
         ready = poller.poll(None if timeout_s is None else max(0, math.ceil(timeout_s * 1000)))
         return [source for source, _ in ready if isinstance(source, int)]
 
     def send(self, parts: Parts) -> None:
-        """Send an envelope; waits while the coordinator has too much of ours unread.
+        """Send an envelope; waits while the coordinator has too much of ours unread, or is gone."""
+        self.socket.send_multipart(parts)
 
-        Raises:
-            TimeoutError: that took longer than ``send_timeout_s``.
-        """
+    def send_nowait(self, parts: Parts) -> bool:
+        """Send an envelope; False if ``send`` would have to wait."""
         try:
-            self.socket.send_multipart(parts)
+            self.socket.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
-            raise TimeoutError("the coordinator takes nothing") from None
+            return False
+        return True
 
     @property
     def descriptor(self) -> int:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, Final
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
 
 import msgspec
 
@@ -21,6 +21,7 @@ from executor.orders import Exited, NotStarted, Setup, Started, ZygoteReport, cu
 from executor.sizing import checked_size, usable_cores
 from orchestrator.service.errors import AgentFailed, RequestRejected
 from orchestrator.service.link import ServiceLink
+from orchestrator.service.signals import ending_signals_noted, interrupt, on_ending_signals
 from protocol.client_messages import (
     Confirmed,
     Dismissed,
@@ -53,19 +54,16 @@ def bring_workers(endpoint: str, workers: int | None, say: Callable[[str], None]
         KeyboardInterrupt: the second signal.
     """
     size = checked_size(workers)
-    agent = _Agent(endpoint, size)
-    try:
-        agent.join()
-        say(f"serving {agent.endpoint} (pid {agent.coordinator}) with {size} workers")
-        with _sigterm_as_sigint():
-            try:
-                agent.serve()
-            except KeyboardInterrupt:
-                say("leaving when what runs here has ended (Ctrl-C again: at once)")
-                agent.leave()
-                agent.serve()
-    finally:
-        agent.close()
+    with on_ending_signals(interrupt):
+        agent = _Agent(endpoint, size)
+        try:
+            agent.join()
+            with ending_signals_noted() as signals:  # orders arrive now: none may be torn
+                say(f"serving {agent.endpoint} (pid {agent.coordinator}) with {size} workers")
+                agent.serve(signals, say)
+        finally:
+            with on_ending_signals(signal.SIG_IGN):  # it does not take long
+                agent.close()
 
 
 class _Agent:
@@ -90,22 +88,30 @@ class _Agent:
         if isinstance(self._answer, Rejected):
             raise RequestRejected(self._answer.reason)
 
-    def serve(self) -> None:
-        """Do what the coordinator orders until it dismisses us."""
+    def serve(self, signals: int, say: Callable[[str], None]) -> None:
+        """Do what the coordinator orders until it dismisses us; leave at the first of ``signals``."""
         channel = self._nursery.channel.fileno()
+        is_leaving = False
         while self._dismissal is None:
-            if channel in self._link.pump(others=[channel]):
+            ready = self._link.pump(others=[channel, signals])
+            if channel in ready:
                 self._hear_zygote()
+            if signals in ready:
+                os.eventfd_read(signals)
+                if is_leaving:
+                    raise KeyboardInterrupt
+                is_leaving = True
+                say("leaving when what runs here has ended (Ctrl-C again: at once)")
+                self._link.session.add(Leave())
         if self._dismissal.reason:
             raise AgentFailed(f"the coordinator dismissed these workers: {self._dismissal.reason}")
 
-    def leave(self) -> None:
-        self._link.session.add(Leave())
-
     def close(self) -> None:
         """End the workers that are left, and disconnect."""
-        self._nursery.end()
-        self._link.close()
+        try:
+            self._nursery.end()
+        finally:
+            self._link.close()
 
     def _hear(self, message: ToClient, _: Envelope[ToClient]) -> None:
         match message:
@@ -156,15 +162,3 @@ def _told(report: ZygoteReport) -> WorkerStarted | WorkerNotStarted | WorkerEnde
 def _setup(endpoint: str, sys_path: list[str]) -> Setup:
     """What our workers start with: modules are looked for where the coordinator's own workers do."""
     return msgspec.structs.replace(current_setup(endpoint, ""), sys_path=sys_path)
-
-
-@contextmanager
-def _sigterm_as_sigint() -> Iterator[None]:
-    def interrupt(_: int, __: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

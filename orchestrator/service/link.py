@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from time import monotonic
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from protocol.client_messages import (
 )
 from protocol.endpoints import NobodyListens, find_listener
 from protocol.errors import ProtocolError
-from protocol.framing import Envelope, Session, client_session
+from protocol.framing import Envelope, Parts, Session, client_session
 from protocol.transport import Connection, open_context
 
 PATIENCE_S: Final = 10.0
@@ -34,7 +35,8 @@ _LINGER_S: Final = 0.5
 class ServiceLink:
     """Connected and greeted. ``hear`` is given each message and its envelope, while something waits.
 
-    The coordinator's process is watched by its pidfd, so its end is noticed at once.
+    Whatever waits watches the coordinator's process by its pidfd, so its end is noticed at once. Sending
+    never waits: a coordinator that ends may have closed its socket before.
     """
 
     def __init__(self, endpoint: str, hear: Callable[[ToClient, Envelope[ToClient]], None]) -> None:
@@ -58,24 +60,24 @@ class ServiceLink:
                 raise NobodyListens(endpoint, "the coordinator has just ended") from None
             stack.callback(os.close, self._pidfd)
             context = stack.enter_context(open_context())
-            self._connection = Connection(context, self.endpoint, send_timeout_s=PATIENCE_S)
+            self._connection = Connection(context, self.endpoint)
             stack.callback(self._connection.close, _LINGER_S)
+            self._outbox = _Outbox(self.session, self._connection)
             self.welcome = self._greet()
-            stack.callback(_part, self.session, self._connection, self._pidfd)
+            stack.callback(_part, self.session, self._outbox)
             # Given back also if the link is merely forgotten.
             self.close = weakref.finalize(self, stack.pop_all().close)
 
     def pump(self, timeout_s: float | None = None, others: Sequence[int] = ()) -> list[int]:
         """Send what was written; wait for messages, or ``others`` that are readable: those.
 
+        It may return earlier, with nothing.
+
         Raises:
             CoordinatorLost: it has ended, or what it says cannot be understood.
         """
-        try:
-            _send(self.session, self._connection)
-        except TimeoutError:
-            raise self.lost("takes nothing from us") from None
-        ready = self._connection.wait([self._pidfd, *others], timeout_s)
+        all_sent = self._outbox.send()
+        ready = self._connection.wait([self._pidfd, *others], timeout_s, to_send=not all_sent)
         while (parts := self._connection.receive(wait=False)) is not None:
             self._read(parts)
         if self._pidfd in ready:
@@ -128,14 +130,23 @@ def _version(protocol: int, python: str) -> str:
     return f"service protocol {protocol} on Python {python}"
 
 
-def _part(session: Session[FromClient, ToClient], connection: Connection, pidfd: int) -> None:
-    """Say Bye, unless nobody is there to hear it."""
-    if pidfd not in connection.wait([pidfd], 0):
-        session.add(Bye())
-        with suppress(TimeoutError):
-            _send(session, connection)
+class _Outbox:
+    """What was written into a session, until ZeroMQ takes it."""
+
+    def __init__(self, session: Session[FromClient, ToClient], connection: Connection) -> None:
+        self._session = session
+        self._connection = connection
+        self._unsent: deque[Parts] = deque()
+
+    def send(self) -> bool:
+        """Send what can be sent without waiting; whether that is all."""
+        self._unsent += self._session.take()
+        while self._unsent and self._connection.send_nowait(self._unsent[0]):
+            self._unsent.popleft()
+        return not self._unsent
 
 
-def _send(session: Session[FromClient, ToClient], connection: Connection) -> None:
-    for parts in session.take():
-        connection.send(parts)
+def _part(session: Session[FromClient, ToClient], outbox: _Outbox) -> None:
+    """Say Bye, if anybody is there to hear it."""
+    session.add(Bye())
+    outbox.send()

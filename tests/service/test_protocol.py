@@ -52,7 +52,7 @@ class Stranger:
 @pytest.fixture
 def stranger(endpoint: str) -> Iterator[Stranger]:
     with open_context() as context:
-        connection = Connection(context, endpoint, send_timeout_s=5.0)
+        connection = Connection(context, endpoint)
         yield Stranger(connection)
         connection.close(0.0)
     with connect(endpoint) as client:

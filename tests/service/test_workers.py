@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from executor.errors import WorkerCrashed
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.service.client import CoordinatorClient, connect
+from orchestrator.service.link import PATIENCE_S
+from tests.service import abrupt_coordinator
 from tests.service.conftest import started
 
 
@@ -136,6 +139,85 @@ def test_workers_whose_coordinator_dies_end_with_a_message_and_69(tmp_path: Path
         assert agent.returncode == 69
         assert f"(pid {coordinator.pid}) has ended" in said
         until(lambda: not Path(f"/proc/{worker.pid}").exists())
+
+
+@contextmanager
+def coordinator_that_stops(endpoint: str, step: str) -> Iterator[subprocess.Popen[str]]:
+    """It goes no further than the step; it ends when its standard input is closed."""
+    script = Path(abrupt_coordinator.__file__)
+    with subprocess.Popen(
+        [sys.executable, script, endpoint, step],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            read_until("listening", process)
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def agent_of(endpoint: str) -> Iterator[subprocess.Popen[str]]:
+    """An agent with one worker that may not have joined yet; all that it has started must end too."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "worker", endpoint, "-n", "1"],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_until(sought: str, process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    while sought not in (line := process.stderr.readline()):
+        assert line, f"it ended with status {process.wait()}"
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("step", abrupt_coordinator.STEPS)
+def test_an_agent_ends_with_its_coordinator_whatever_step_it_has_reached(
+    tmp_path: Path, step: str
+) -> None:
+    endpoint = f"ipc://{tmp_path}/c"
+    with coordinator_that_stops(endpoint, step) as coordinator, agent_of(endpoint) as agent:
+        read_until("reached", coordinator)
+        started_by_it = children_of(agent.pid)
+        coordinator.communicate()
+        # Less than what an answer is waited for: the process's end is what it must see.
+        _, said = agent.communicate(timeout=0.9 * PATIENCE_S)
+        assert agent.returncode == 69
+        assert f"(pid {coordinator.pid}) has ended" in said
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started_by_it))
+
+
+@pytest.mark.parametrize(
+    ("step", "ending"),
+    list(zip(abrupt_coordinator.STEPS, [signal.SIGTERM, signal.SIGINT] * 2, strict=True)),
+)
+def test_a_signal_ends_an_agent_in_order_whatever_step_it_has_reached(
+    tmp_path: Path, step: str, ending: signal.Signals
+) -> None:
+    endpoint = f"ipc://{tmp_path}/c"
+    with coordinator_that_stops(endpoint, step) as coordinator, agent_of(endpoint) as agent:
+        read_until("reached", coordinator)
+        if step in ("joined", "has a worker"):
+            read_until("serving", agent)
+            agent.send_signal(ending)
+            read_until("leaving", agent)  # which this coordinator does not answer
+        started_by_it = children_of(agent.pid)
+        agent.send_signal(ending)
+        _, said = agent.communicate(timeout=0.9 * PATIENCE_S)
+        assert (agent.returncode, said) == (130, "interrupted\n")
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started_by_it))
+        coordinator.communicate()
 
 
 def test_agents_end_when_the_coordinator_is_stopped(tmp_path: Path) -> None:
