@@ -17,26 +17,24 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
-from executor.accumulation import ShapeError, accumulator
+from executor.accumulation import ShapeError
 from executor.attempt import Attempt, Port
-from executor.blueprint import BodyKind
 from executor.body import NO_VALUE, SKIP, StreamCancelled
 from executor.body_task import BodyTask
-from executor.code import LoadedCode, load_code
+from executor.code import LoadedCode
+from executor.codec import PICKLED, Codec
 from executor.failure import describe
 from executor.host import Broken, Invocation, Reports
 from executor.instances import Instances
 from executor.interrupting import Gate
-from executor.life_cycle import NATURAL_END, Awaiting, Blocked, Body, Raised, Returned, Step, Yielded
+from executor.life_cycle import NATURAL_END, Awaiting, Blocked, Raised, Returned, Step, Yielded
+from executor.opening import NotOpened, Opener
 from executor.resuming import BodyResume
-from executor.states import StateError, save, snapshot
-from executor.surroundings import Surroundings, surroundings
+from executor.states import StateError
 from executor.unwinding import finish_unwinding, unwind
-from protocol import serialization
 from protocol.messages import (
     Absence,
     AttemptKey,
@@ -45,30 +43,9 @@ from protocol.messages import (
     Missing,
     RunId,
 )
-from protocol.values import Local, Value
+from protocol.values import Value
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Codec:
-    """How values leave and enter a body: pickled, or by reference within one process.
-
-    ``save`` makes a value of the state of an instance, which must not change with it.
-    """
-
-    dumps: Callable[[object], Value]
-    loads: Callable[[Value], object]
-    dump_exception: Callable[[BaseException], Value | None]
-    save: Callable[[object], Value] = save
-
-
-def _by_reference(value: Value) -> object:
-    return value.object if isinstance(value, Local) else serialization.loads(value)
-
-
-PICKLED: Final = Codec(serialization.dumps, serialization.loads, serialization.dump_exception)
-BY_REFERENCE: Final = Codec(Local, _by_reference, Local, snapshot)
 
 
 def _nothing(*_: object) -> None:
@@ -110,14 +87,12 @@ class Hub:
         self._brief: set[Digest] = set()  # the codes of bodies that were over in a moment
         self.gate = Gate()
         self.mark = mark
-        self._open_task = open_task
-        self._make_context = make_context
         self._attempts: dict[AttemptKey, Attempt] = {}
         # A body that was resting goes before those that begin or go on: others wait for it.
         self._woken: deque[Attempt] = deque()
         self._ready: deque[Attempt] = deque()
-        self._codes: dict[Digest, LoadedCode] = {}
         self._instances = Instances(codec.loads, codec.save)
+        self._opener = Opener(codec, self._instances, open_task, make_context)
 
     def attach(self, reports: Reports) -> None:
         """Say what happens from now on to ``reports``; to be called before any verb."""
@@ -248,9 +223,11 @@ class Hub:
         if attempt.body is None:
             if attempt.invocation.code.digest not in self._brief:
                 self._before_long()
-            attempt.body = self._open(attempt)
-            if attempt.body is None:
+            opened = self._opener.open(attempt)
+            if isinstance(opened, NotOpened):
+                self._fail(attempt, opened.fault, opened.error)
                 return None
+            attempt.body = opened
         elif throws:
             attempt.cancel_thrown = True
             cancelled = StreamCancelled("a reader cancelled the stream")
@@ -306,50 +283,6 @@ class Hub:
         finally:
             self.mark(None)
         return None
-
-    def _open(self, attempt: Attempt) -> Body | None:
-        """The body on its arguments, or None if it failed before it could run."""
-        invocation = attempt.invocation
-        fault = Fault.CODE
-        try:
-            code = attempt.code = self._load(invocation)
-            fault = Fault.INPUT
-            args, kwargs = attempt.arguments()
-            fault = Fault.BODY  # a class's __init__ is the user's
-            function = self._function(invocation, code)
-        except BaseException as error:  # noqa: BLE001 - unpickling and __init__ run user code
-            self._fail(attempt, Fault.STATE if isinstance(error, StateError) else fault, error)
-            return None
-        shape = code.shape
-        if shape.kind is BodyKind.GENERATOR:
-            attempt.accumulator = accumulator(code, function, is_read=invocation.final_is_read)
-        body = Body.open(
-            function,
-            args,
-            kwargs,
-            shape.kind,
-            is_async=shape.is_async,
-            reads_streams=bool(attempt.ports),
-        )
-        around = Surroundings(invocation, code.body, self.codec.loads, self._make_context)
-        body.context.run(surroundings.set, around)
-        if shape.is_async and self._open_task is not None:
-            attempt.task = around.task = self._open_task(BodyResume(self, attempt))
-        return body
-
-    def _load(self, invocation: Invocation) -> LoadedCode:
-        code = self._codes.get(invocation.code.digest)
-        if code is None:
-            code = load_code(self.codec.loads(invocation.code.payload))
-            self._codes[invocation.code.digest] = code
-        return code
-
-    def _function(self, invocation: Invocation, code: LoadedCode) -> Callable[..., Any]:
-        if not code.shape.is_class:
-            return code.body
-        assert isinstance(code.body, type)
-        call: Callable[..., Any] = self._instances.take(invocation, code.body).call
-        return call
 
     # -- what a step led to -----------------------------------------------------------------------
 

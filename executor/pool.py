@@ -12,7 +12,6 @@ when the owner may sleep. What the verbs write leaves with ``flush``, one envelo
 from __future__ import annotations
 
 import logging
-import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -41,13 +40,13 @@ from executor.ladder import NOTHING, Stepping
 from executor.limits import LimitOptions, Limits
 from executor.output import Print, pass_on
 from executor.ownership import Ownership
-from executor.peer import Peer
 from executor.pool_machine import PoolMachine
 from executor.reception import Reception
 from executor.registry import Registry
 from executor.resources import Resources, Source
 from executor.retry import RetryPolicy
 from executor.scheduling import MEMORY, Totals, checked_resources
+from executor.sending import Sender
 from executor.sizing import checked_size, usable_cores, usable_memory_bytes
 from executor.vitals import vitals_of
 from protocol.client_messages import WorkerStatus
@@ -55,7 +54,6 @@ from protocol.messages import (
     AttemptKey,
     Cancel,
     Drain,
-    FromCoordinator,
     Produce,
     RunId,
     ThrowCancel,
@@ -68,9 +66,6 @@ log = logging.getLogger(__name__)
 
 ENVELOPES_PER_PASS: Final = 100
 """At most so many are taken at one ``on_readable``, so that other sources get their turn."""
-
-RETRY_S: Final = 0.002
-"""After this time what ZeroMQ did not take is offered again."""
 
 _NAP_S: Final = 1.0
 """How long to wait for something to happen before looking at the deadlines again."""
@@ -125,12 +120,11 @@ class Pool:
         held = self._resources = Resources(self.workers, threads, show)
         self._release = weakref.finalize(self, held.release)
         self._listener, self._peers = held.listener, held.peers
-        self._reception = Reception(held, self._machine, self._inbox, self._do, self._write, show)
+        self._sender = Sender(held, self._give_up_worker)
+        self._reception = Reception(held, self._machine, self._inbox, self._do, self._sender.write, show)
         self._held: dict[AttemptKey, list[Callable[[], None]]] = {}  # verbs about attempts in line
         self._doomed: list[Action] = []  # reports of losses that no verb may make
-        self._written: dict[int, Peer] = {}
-        self._retry_at = math.inf
-        self._registry = Registry(held, self._machine, self._reception, self._do, self._forget)
+        self._registry = Registry(held, self._machine, self._reception, self._do, self._sender.forget)
         self._do(self._machine.start(monotonic()))
 
     @property
@@ -258,7 +252,7 @@ class Pool:
             self._hold(key, lambda: self.deliver(key, port, first, values))
         else:
             lease.deliver(port, first + len(values))
-            self._peer(lease.worker).deliver(key, port, first, values)
+            self._sender.peer(lease.worker).deliver(key, port, first, values)
 
     def end_stream(self, key: AttemptKey, port: int, count: int, broken: Broken | None = None) -> None:
         lease = self._machine.lease(key)
@@ -266,7 +260,7 @@ class Pool:
             self._hold(key, lambda: self.end_stream(key, port, count, broken))
         else:
             lease.end_stream(port)
-            self._peer(lease.worker).end_stream(key, port, count, broken)
+            self._sender.peer(lease.worker).end_stream(key, port, count, broken)
 
     def produce(self, key: AttemptKey, upto: int) -> None:
         lease = self._machine.lease(key)
@@ -274,7 +268,7 @@ class Pool:
             self._hold(key, lambda: self.produce(key, upto))
         else:
             lease.produce(upto)
-            self._write(lease.worker, Produce(key, upto))
+            self._sender.write(lease.worker, Produce(key, upto))
 
     def throw_cancel(self, key: AttemptKey) -> None:
         lease = self._machine.lease(key)
@@ -282,7 +276,7 @@ class Pool:
             self._hold(key, lambda: self.throw_cancel(key))
         else:
             lease.throw_cancel()
-            self._write(lease.worker, ThrowCancel(key))
+            self._sender.write(lease.worker, ThrowCancel(key))
 
     def cancel(self, key: AttemptKey) -> None:
         self._give_up(key, *self._machine.cancel(key, monotonic()))
@@ -292,25 +286,17 @@ class Pool:
 
     def _give_up(self, key: AttemptKey, worker: int | None, actions: Sequence[Action]) -> None:
         if worker is not None:
-            self._write(worker, Cancel(key))
+            self._sender.write(worker, Cancel(key))
         self._do(actions)
 
     def release(self, run: RunId) -> None:
         for worker in self._machine.release(run):
-            self._peer(worker).release(run)
+            self._sender.peer(worker).release(run)
 
     def _hold(self, key: AttemptKey, verb: Callable[[], None]) -> None:
         # The attempt waits in line, and with it what is said about it; or it has ended.
         if self._machine.is_in_line(key):
             self._held.setdefault(key, []).append(verb)
-
-    def _write(self, worker: int, message: FromCoordinator) -> None:
-        self._peer(worker).session.add(message)
-
-    def _peer(self, worker: int) -> Peer:
-        """A worker that is about to be written to: what is written leaves with the next flush."""
-        peer = self._written[worker] = self._peers[worker]
-        return peer
 
     # -- driving ------------------------------------------------------------------------------------
 
@@ -333,7 +319,9 @@ class Pool:
         """When ``on_deadline`` is to be called, on the clock of ``time.monotonic``; maybe never."""
         if self._doomed:
             return 0.0
-        return min(self._machine.next_deadline(), self._retry_at, self._registry.next_deadline())
+        return min(
+            self._machine.next_deadline(), self._sender.next_deadline(), self._registry.next_deadline()
+        )
 
     def on_deadline(self, now: float) -> None:
         """Do what is due. Early and repeated calls do no harm."""
@@ -345,24 +333,11 @@ class Pool:
             if vitals is not None:
                 self._do(self._machine.examined(worker, vitals, now))
         self._registry.expire(now)
-        if self._retry_at <= now:
-            self._listener.send_backlog()
-            self._note_backlog()
+        self._sender.on_deadline(now)
 
     def flush(self) -> None:
         """Send what was written since the last call: to each worker one envelope, unless it is long."""
-        written, self._written = self._written, {}
-        for peer in written.values():
-            assert peer.identity is not None
-            for parts in peer.session.take():
-                sent = self._listener.send(peer.identity, parts)
-                # One that is dead anyway will be reported with the true cause.
-                if not sent and not self._resources.has_ended(peer.worker):
-                    self._do(self._machine.kill(peer.worker))
-        self._note_backlog()
-
-    def _note_backlog(self) -> None:
-        self._retry_at = monotonic() + RETRY_S if self._listener.has_backlog else math.inf
+        self._sender.flush()
 
     def _pump(self) -> None:
         """Wait for the next thing to happen, and deal with it."""
@@ -384,9 +359,9 @@ class Pool:
                 case Interrupt() | DumpStacks() | TerminateWorker() | KillWorker():
                     self._resources.send_signal(action)
                 case SendCancel(worker, key):
-                    self._write(worker, Cancel(key))
+                    self._sender.write(worker, Cancel(key))
                 case DrainWorker(worker):
-                    self._write(worker, Drain())
+                    self._sender.write(worker, Drain())
                 case DismissSite(site, failed):
                     self._dismiss(site, failed=failed)
                 case ReportLost(key, loss, number):
@@ -404,11 +379,11 @@ class Pool:
             loss = replace(loss, evidence=peer.evidence(number))
         self._inbox.reports_of(key.run).lost(key, loss)
 
-    def _forget(self, worker: int) -> None:
-        self._written.pop(worker, None)
+    def _give_up_worker(self, worker: int) -> None:
+        self._do(self._machine.kill(worker))
 
     def _assign(self, worker: int, invocation: Invocation) -> None:
-        self._peer(worker).invoke(invocation)
+        self._sender.peer(worker).invoke(invocation)
         for verb in self._held.pop(invocation.key, ()):
             verb()
 

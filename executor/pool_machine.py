@@ -17,25 +17,18 @@ is left waiting for ever.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from types import MappingProxyType
 from typing import Final
 
 from executor.actions import (
     Action,
     Assign,
-    DismissSite,
-    DrainWorker,
     DumpStacks,
     Interrupt,
-    KillWorker,
     ReportCancelled,
     ReportLost,
     SendCancel,
-    SpawnWorker,
-    TerminateWorker,
 )
-from executor.errors import PoolBroken
 from executor.host import NO_EVIDENCE, Evidence, Invocation, LossReason, WorkerLoss
 from executor.ladder import Ladder, Look, Rung, see_nothing
 from executor.lease import Lease
@@ -48,10 +41,6 @@ from executor.sites import LOCAL
 from executor.watching import EXAMINE_S, Overrun, TimeWatch, Vitals, overrun_of
 from executor.worker_states import WorkerEvent, WorkerRecord, WorkerState
 from protocol.messages import AttemptKey, RunId
-
-START_S: Final = 60.0
-"""A worker that has not said Hello by then is taken for one that never will."""
-
 
 _S = WorkerState
 _E = WorkerEvent
@@ -74,13 +63,10 @@ class PoolMachine(Roster):
         look: Look = see_nothing,
         totals: Totals = _NO_TOTALS,
     ) -> None:
-        super().__init__(size)
+        super().__init__(size, limits.grace_s)
         self.limits = limits
-        self.failure: PoolBroken | None = None
-        self.stopping = False
         self.dropped = 0
         """Counts reports about attempts that the reporting worker does not hold."""
-        self._spawned = 0
         self._leases: dict[AttemptKey, Lease] = {}
         self._scheduler = Scheduler(self._workers, totals, size)
         self._line = self._scheduler.line
@@ -92,21 +78,6 @@ class PoolMachine(Roster):
         self._max_runs = limits.max_runs_per_worker or math.inf
 
     # -- workers ----------------------------------------------------------------------------------
-
-    def start(self, now: float) -> list[Action]:
-        """Spawn what is missing to the size of each site."""
-        actions: list[Action] = []
-        if self.stopping or self.failure is not None:
-            return actions
-        alive = Counter(
-            worker.site for worker in self._workers.values() if worker.state in (_S.STARTING, _S.READY)
-        )
-        for site, size in self._sites.sizes.items():
-            for _ in range(size - alive[site]):
-                self._spawned += 1
-                self._workers[self._spawned] = WorkerRecord(self._spawned, now + START_S, site)
-                actions.append(SpawnWorker(self._spawned))
-        return actions
 
     def join(self, size: int, now: float) -> tuple[int, list[Action]]:
         """An agent brings so many workers: its site."""
@@ -133,22 +104,6 @@ class PoolMachine(Roster):
         known.was_ready = True
         self._sites.start_succeeded(known.site)
         return self.assign_line()
-
-    def kill(self, worker: int | None) -> list[Action]:
-        """Give a worker up: it broke the protocol, or does not answer."""
-        known = None if worker is None else self._workers.get(worker)
-        if known is None or (known.state is _S.KILLED and known.deadline == math.inf):
-            return []
-        known.move(_E.KILL)
-        return [KillWorker(known.id)]
-
-    def terminate(self, worker: int, now: float) -> list[Action]:
-        """Give a worker up, by SIGTERM first."""
-        known = self._workers[worker]
-        if known.state is _S.KILLED:
-            return []
-        known.move(_E.KILL, now + self.limits.grace_s)
-        return [TerminateWorker(known.id)]
 
     def exited(
         self, worker: int, status: int | None, current: int, now: float, evidence: Evidence = NO_EVIDENCE
@@ -192,7 +147,7 @@ class PoolMachine(Roster):
         self._line.clear()
         for worker in self._workers.values():
             if worker.state in (_S.READY, _S.RETIRING):
-                actions += self._drain(worker, now)
+                actions += self.drain(worker, now)
             elif worker.state is _S.DRAINING:
                 worker.deadline = min(worker.deadline, now + self.limits.grace_s)
         return actions
@@ -362,10 +317,6 @@ class PoolMachine(Roster):
 
     # -- private ----------------------------------------------------------------------------------
 
-    def _drain(self, worker: WorkerRecord, now: float) -> list[Action]:
-        worker.move(_E.DRAIN, now + self.limits.grace_s)
-        return [DrainWorker(worker.id)]
-
     def _retire(self, now: float) -> list[Action]:
         """Replace the workers that are worn, each when nothing more can come for it."""
         self._has_retiring = False
@@ -378,7 +329,7 @@ class PoolMachine(Roster):
             elif worker.state is _S.READY and worker.is_worn:
                 worker.move(_E.RETIRE)
             if worker.state is _S.RETIRING and not worker.leases:
-                actions += self._drain(worker, now)
+                actions += self.drain(worker, now)
         return [*actions, *self.start(now), *self.assign_line()]
 
     def _give_up_overdue(self, lease: Lease, overrun: Overrun, now: float) -> list[Action]:
@@ -427,22 +378,9 @@ class PoolMachine(Roster):
             self._times.end()
 
     def _replace(self, now: float) -> list[Action]:
-        if not self._sites.is_broken:
+        if not self.gives_up():
             # What the leases of the lost have claimed is free again.
             return [*self.start(now), *self._dismiss(), *self.assign_line()]
-        if self.failure is None:
-            starts = self._sites.local_starts
-            self.failure = PoolBroken(tuple(starts.statuses), starts.output)
         lost: list[Action] = [ReportLost(key, self._never_started()) for key in self._line]
         self._line.clear()
         return lost
-
-    def _dismiss(self) -> list[Action]:
-        """Sites that leave and have no workers any more are done with."""
-        done = [site for site in self._sites.leaving if not self._workers_at(site)]
-        return [DismissSite(site, self._sites.leaving.pop(site)) for site in done]
-
-    def _never_started(self) -> WorkerLoss:
-        statuses = self._sites.local_starts.statuses
-        last = statuses[-1] if statuses else None
-        return WorkerLoss(self._spawned, 0, last, charged=False)

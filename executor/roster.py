@@ -1,20 +1,94 @@
-"""Who works for a pool: its workers by number, and what is asked about them."""
+"""Who works for a pool: its workers, from their spawning to their end."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from typing import Final
+
+from executor.actions import (
+    Action,
+    DismissSite,
+    DrainWorker,
+    KillWorker,
+    SpawnWorker,
+    TerminateWorker,
+)
+from executor.errors import PoolBroken
+from executor.host import WorkerLoss
 from executor.placement import Load
 from executor.sites import Sites
-from executor.worker_states import WorkerRecord, WorkerState
+from executor.worker_states import WorkerEvent, WorkerRecord, WorkerState
 from protocol.client_messages import WorkerStatus
 from protocol.messages import AttemptKey
 
+START_S: Final = 60.0
+"""A worker that has not said Hello by then is taken for one that never will."""
+
+_S: Final = WorkerState
+_E: Final = WorkerEvent
+
 
 class Roster:
-    """The workers that have not ended, and the sites that they belong to."""
+    """The workers that have not ended, and the sites that they belong to.
 
-    def __init__(self, size: int) -> None:
+    ``grace_s``: how long one may take that was told to end.
+    """
+
+    def __init__(self, size: int, grace_s: float) -> None:
+        self.failure: PoolBroken | None = None
+        self.stopping = False
+        self._grace_s = grace_s
         self._sites = Sites(size)
         self._workers: dict[int, WorkerRecord] = {}
+        self._spawned = 0
+
+    # -- from spawning to the end -------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Action]:
+        """Spawn what is missing to the size of each site."""
+        actions: list[Action] = []
+        if self.stopping or self.failure is not None:
+            return actions
+        alive = Counter(
+            worker.site for worker in self._workers.values() if worker.state in (_S.STARTING, _S.READY)
+        )
+        for site, size in self._sites.sizes.items():
+            for _ in range(size - alive[site]):
+                self._spawned += 1
+                self._workers[self._spawned] = WorkerRecord(self._spawned, now + START_S, site)
+                actions.append(SpawnWorker(self._spawned))
+        return actions
+
+    def kill(self, worker: int | None) -> list[Action]:
+        """Give a worker up: it broke the protocol, or does not answer."""
+        known = None if worker is None else self._workers.get(worker)
+        if known is None or (known.state is _S.KILLED and known.deadline == math.inf):
+            return []
+        known.move(_E.KILL)
+        return [KillWorker(known.id)]
+
+    def terminate(self, worker: int, now: float) -> list[Action]:
+        """Give a worker up, by SIGTERM first."""
+        known = self._workers[worker]
+        if known.state is _S.KILLED:
+            return []
+        known.move(_E.KILL, now + self._grace_s)
+        return [TerminateWorker(known.id)]
+
+    def drain(self, worker: WorkerRecord, now: float) -> list[Action]:
+        """Let a worker end when it has done what it has."""
+        worker.move(_E.DRAIN, now + self._grace_s)
+        return [DrainWorker(worker.id)]
+
+    def gives_up(self) -> bool:
+        """Whether no worker comes up here; ``failure`` says so from then on."""
+        if self.failure is None and self._sites.is_broken:
+            starts = self._sites.local_starts
+            self.failure = PoolBroken(tuple(starts.statuses), starts.output)
+        return self.failure is not None
+
+    # -- looking ------------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
@@ -72,3 +146,13 @@ class Roster:
 
     def _workers_at(self, site: int) -> list[WorkerRecord]:
         return [worker for worker in self._workers.values() if worker.site == site]
+
+    def _dismiss(self) -> list[Action]:
+        """Sites that leave and have no workers any more are done with."""
+        done = [site for site in self._sites.leaving if not self._workers_at(site)]
+        return [DismissSite(site, self._sites.leaving.pop(site)) for site in done]
+
+    def _never_started(self) -> WorkerLoss:
+        statuses = self._sites.local_starts.statuses
+        last = statuses[-1] if statuses else None
+        return WorkerLoss(self._spawned, 0, last, charged=False)

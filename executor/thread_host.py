@@ -17,8 +17,8 @@ from time import monotonic
 from typing import Any, Final
 
 from executor.actions import Action, ReportCancelled
+from executor.codec import BY_REFERENCE, PICKLED, Codec
 from executor.host import Broken, Code, Invocation, Reports
-from executor.hub import BY_REFERENCE, PICKLED, Codec
 from executor.inbox import Inbox
 from executor.peer import Writer
 from executor.worker import Worker

@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import zmq
 
 from executor.body_task import BodyTask, Resume
+from executor.codec import PICKLED, Codec
 from executor.custody import Custody
 from executor.host import Broken, Code, Invocation, Start
-from executor.hub import PICKLED, Codec, Hub
+from executor.hub import Hub
 from executor.interrupting import listen
 from executor.marked_output import Printing
 from executor.marks import SECRET_BYTES

@@ -17,8 +17,9 @@ from random import random
 from time import perf_counter
 from typing import Any, Final, TypeAlias
 
+from executor.codec import BY_REFERENCE
 from executor.host import Host
-from executor.hub import BY_REFERENCE, Hub
+from executor.hub import Hub
 from executor.thread_host import GRACE_S, ThreadHost
 from orchestrator.event_loop import (
     Event,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 
+from executor.codec import BY_REFERENCE
 from executor.host import Broken
-from executor.hub import BY_REFERENCE
 from orchestrator.graph.flow import Flow, nodes_of
 from orchestrator.instruments import Data, FlowInstrument, FlowNode
 from orchestrator.runtime.machine import FlowMachine

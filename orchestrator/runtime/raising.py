@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
+from executor.codec import BY_REFERENCE
 from executor.errors import PoisonTask, RemoteTraceback
-from executor.hub import BY_REFERENCE
 from executor.losses import error_of
 from orchestrator.runtime.errors import (
     AccumulationError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from dataclasses import dataclass, field
 
-from executor.hub import BY_REFERENCE
+from executor.codec import BY_REFERENCE
 from orchestrator.runtime.errors import ValueReleased
 from orchestrator.runtime.state import Node
 from orchestrator.spec import FlowSpec

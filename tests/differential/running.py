@@ -10,8 +10,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 import pytest
 
+from executor.codec import BY_REFERENCE
 from executor.host import Broken, Host, Input
-from executor.hub import BY_REFERENCE
 from executor.pool import Pool
 from orchestrator import coordinator
 from orchestrator.event_loop import EventLoop

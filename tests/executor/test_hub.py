@@ -11,8 +11,9 @@ import pytest
 
 from executor.body import NO_VALUE, Stream, StreamCancelled, UpstreamFailed
 from executor.code import BodyCode, Imported
+from executor.codec import BY_REFERENCE, PICKLED, Codec
 from executor.host import Broken, Code, Input, Invocation, Start
-from executor.hub import BY_REFERENCE, PICKLED, Codec, Hub
+from executor.hub import Hub
 from protocol.messages import (
     UNLIMITED,
     Absence,

@@ -12,8 +12,9 @@ import pytest
 
 from executor.body import Interrupted, Stream
 from executor.code import BodyCode
+from executor.codec import BY_REFERENCE, PICKLED, Codec
 from executor.host import Code, Invocation
-from executor.hub import BY_REFERENCE, PICKLED, Codec, Hub
+from executor.hub import Hub
 from executor.interrupting import listen
 from executor.page import CURRENT, TARGET
 from executor.reporter import Reporter

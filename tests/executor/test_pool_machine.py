@@ -31,7 +31,8 @@ from executor.host import Code, Demand, Invocation, LossReason, WorkerLoss
 from executor.ladder import NOTHING, Stepping
 from executor.limits import LimitOptions, Limits
 from executor.placement import AHEAD_LIMIT, STREAK
-from executor.pool_machine import START_S, PoolMachine
+from executor.pool_machine import PoolMachine
+from executor.roster import START_S
 from executor.sites import LOCAL
 from executor.starting import IN_A_ROW, IN_A_WHILE, WHILE_S
 from executor.watching import Vitals

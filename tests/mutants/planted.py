@@ -408,7 +408,7 @@ MUTANTS = (
         "an error before the body is swallowed",
         "B7, rule 68",
         "executor/hub.py",
-        "self._fail(attempt, Fault.STATE if isinstance(error, StateError) else fault, error)",
+        "self._fail(attempt, opened.fault, opened.error)",
         "pass",
         ("tests/executor/test_hub.py", "tests/runtime/test_running.py"),
     ),

@@ -12,6 +12,7 @@ _RESUMABLE = "protocol/resumable.py"
 _LINK = "protocol/link.py"
 _FRAMING = "protocol/framing.py"
 _MACHINE = "executor/pool_machine.py"
+_ROSTER = "executor/roster.py"
 _SCHEDULER = "executor/scheduler.py"
 _LADDER = "executor/ladder.py"
 _LEASE = "executor/lease.py"
@@ -129,7 +130,7 @@ POOL_MUTANTS = (
     Mutant(
         "leases end when a worker is killed, not when it is dead",
         "P1, fencing",
-        _MACHINE,
+        _ROSTER,
         "        known.move(_E.KILL)\n        return [KillWorker(known.id)]\n",
         "        known.move(_E.KILL)\n"
         "        end = WorkerLoss(known.id, known.pid, None, charged=False)\n"
@@ -189,7 +190,7 @@ POOL_MUTANTS = (
     Mutant(
         "one that never says Hello is waited for",
         "P7",
-        _MACHINE,
+        _ROSTER,
         "now + START_S",
         "math.inf",
         BY_SEED,

@@ -13,8 +13,9 @@ from typing import Any
 
 from msgspec import structs
 
+from executor.codec import Codec
 from executor.host import WorkerLoss
-from executor.hub import Codec, Hub
+from executor.hub import Hub
 from orchestrator.graph.flow import Flow, StopAt, publish
 from orchestrator.keeping import in_use
 from orchestrator.runtime.job import Job

@@ -15,8 +15,9 @@ from typing import Any
 from msgspec import structs
 
 from executor.code import encode_code
+from executor.codec import BY_REFERENCE, Codec
 from executor.host import Broken, Invocation
-from executor.hub import BY_REFERENCE, Codec, Hub
+from executor.hub import Hub
 from orchestrator.graph.compile import compile_flow
 from orchestrator.graph.flow import Flow, StopAt, publish, states_of
 from orchestrator.graph.limits import stop_limits
