@@ -23,12 +23,22 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
     from orchestrator.event_loop.tasks import TaskHandle
 
 _SIGTERM_STATUS: Final = 128 + signal.SIGTERM
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Inside, SIGTERM raises SystemExit(143) before and after runs as well, as SIGINT does its error."""
+    before = signal.signal(signal.SIGTERM, _exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -58,12 +68,13 @@ def signals_end_run(
     def dump(_signum: int, _frame: FrameType | None) -> None:
         sys.stderr.write(describe() + "\n")
 
-    wanted: dict[int, tuple[Any, Callable[[int, FrameType | None], None]]] = {
-        signal.SIGINT: (signal.default_int_handler, end),
-        signal.SIGTERM: (signal.SIG_DFL, end),
-        signal.SIGUSR2: (signal.SIG_DFL, dump),
+    wanted: dict[int, tuple[tuple[Any, ...], Callable[[int, FrameType | None], None]]] = {
+        signal.SIGINT: ((signal.default_int_handler,), end),
+        signal.SIGTERM: ((signal.SIG_DFL, _exit), end),
+        signal.SIGUSR2: ((signal.SIG_DFL,), dump),
     }
-    ours = [number for number, (default, _) in wanted.items() if signal.getsignal(number) is default]
+    before = {number: signal.getsignal(number) for number in wanted}
+    ours = [number for number, (defaults, _) in wanted.items() if before[number] in defaults]
     outer_fd = signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
     if outer_fd != -1:  # another loop's, which we run inside of: it needs to know of its signals
         signal.set_wakeup_fd(outer_fd)
@@ -73,8 +84,12 @@ def signals_end_run(
         yield
     finally:
         for number in ours:
-            signal.signal(number, wanted[number][0])
+            signal.signal(number, before[number])
         signal.set_wakeup_fd(outer_fd)
+
+
+def _exit(_signum: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(_SIGTERM_STATUS)
 
 
 class Interruption:

@@ -30,6 +30,7 @@ from orchestrator.event_loop import (
     sleep,
     timeout,
 )
+from orchestrator.event_loop.signals import sigterm_raises
 from orchestrator.pump import Pump
 from orchestrator.service.agents import Agents
 from orchestrator.service.flows import Flows
@@ -86,7 +87,7 @@ def serve(endpoint: str, workers: int | None, on_ready: Callable[[str, int], Non
     # libzmq ends the process where it cannot accept a connection (F14).
     with suppress(OSError):
         reserve_descriptors(_CLIENTS)
-    with ExitStack() as stack:
+    with sigterm_raises(), ExitStack() as stack:
         context = stack.enter_context(open_context())
         with claimed(endpoint) as bound:
             listener = Listener(context, bound)

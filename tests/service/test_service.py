@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from orchestrator.service.errors import (
     RequestRejected,
     VersionMismatch,
 )
+from orchestrator.service.server import serve
 from protocol.client_messages import Accepted, RunStatus, Submit
 from protocol.endpoints import EndpointInUse, NobodyListens
 from protocol.transport import InsecureTransport
@@ -331,12 +333,19 @@ def test_another_version_is_refused_with_both_named(
 
 
 def test_a_second_coordinator_on_a_path_is_refused_with_who_holds_it(endpoint: str) -> None:
-    from orchestrator.service.server import serve  # noqa: PLC0415
-
     with connect(endpoint) as client:
         pid = client.pid
     with pytest.raises(EndpointInUse, match=f"process {pid} listens"):
         serve(endpoint, 1, lambda *_: None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_coordinator_that_is_told_to_end_as_it_begins_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
+        serve(f"ipc://{tmp_path}/own/c", 1, lambda *_: os.kill(os.getpid(), number))
+    assert not list((tmp_path / "own").iterdir())
 
 
 def test_tcp_is_refused() -> None:
