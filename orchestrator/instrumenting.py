@@ -14,17 +14,16 @@ from orchestrator.runtime.outcome import Failure
 from orchestrator.runtime.raising import exception_of_failure
 from orchestrator.runtime.state import Node, Run, StreamEdge
 from orchestrator.runtime.status import NodeStatus, Waiting
-from orchestrator.spec import EdgeInput, FlowSpec
+from orchestrator.spec import EdgeInput
 from protocol.values import Value
 
 
 class Instrumented:
     """A :class:`~orchestrator.runtime.watching.Watcher` that calls the hooks of one instrument."""
 
-    def __init__(self, instrument: FlowInstrument, flow: Flow, spec: FlowSpec) -> None:
+    def __init__(self, instrument: FlowInstrument, flow: Flow) -> None:
         self._instrument = instrument
         self._flow = flow
-        self._spec = spec
         # Nodes that the builder has made come after the user's, and are not told of.
         self._nodes: Sequence[FlowNode] = nodes_of(flow)
         self._statuses: list[NodeStatus] = [Waiting(0)] * len(self._nodes)
@@ -123,7 +122,7 @@ class Instrumented:
 
     def failed(self, run: Run, failure: Failure) -> None:
         if self._knows(run.node.index):
-            error = exception_of_failure(failure, self._spec)
+            error = exception_of_failure(failure)
             self._instrument.on_node_error(self._flow, self._nodes[run.node.index], error)
 
     def reached_limit(self, node: Node, generation: tuple[int, ...]) -> None:

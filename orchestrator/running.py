@@ -72,7 +72,6 @@ def run_flow_until_complete(flow: Flow, **options: Unpack[RunOptions]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    spec: FlowSpec
     machine: FlowMachine
     workers: int
     seconds: float
@@ -104,7 +103,7 @@ def _execute(  # noqa: PLR0913 - the options of a run
     values = parameter_values(spec, local, dict(parameters or {}))
     spill = DiskSpill()
     instrument = current_instrument()
-    watcher = None if instrument is None else Instrumented(instrument, flow, spec)
+    watcher = None if instrument is None else Instrumented(instrument, flow)
     job = Job(
         spec,
         local,
@@ -136,12 +135,12 @@ def _execute(  # noqa: PLR0913 - the options of a run
         if pool is not None and pool.failure is not None:
             raise pool.failure  # says more than that a node was lost
     publish(flow, RunResults(spec, machine.newest))
-    return _Ended(spec, machine, workers, perf_counter() - started)
+    return _Ended(machine, workers, perf_counter() - started)
 
 
 def _raise_failure(ended: _Ended) -> None:
     assert ended.machine.outcome is not None
-    error = exception_for(ended.machine.outcome, ended.spec)
+    error = exception_for(ended.machine.outcome)
     if error is not None:
         raise error
 

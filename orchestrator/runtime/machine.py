@@ -359,7 +359,7 @@ class FlowMachine:
             self._maps.end_element(run, key, Element(None, (error, cause)))
         else:
             assert run.replay or emitted == run.emitted, (run.node.name, key, emitted, run.emitted)
-            self.fail(run, NodeFailed(run.node.name, key, error, cause))
+            self.fail(run, NodeFailed(run.node.name, run.node.spec.place, key, error, cause))
 
     def cancelled(self, key: AttemptKey) -> None:
         self._end_without_commit(key)

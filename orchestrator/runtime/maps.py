@@ -114,7 +114,7 @@ class Maps:
         """The next element in order failed: so does the map."""
         assert element.failure is not None
         key = AttemptKey(run.key.run, run.key.node, run.number, run.settled)
-        self._machine.fail(run, NodeFailed(run.node.name, key, *element.failure))
+        self._machine.fail(run, NodeFailed(run.node.name, run.node.spec.place, key, *element.failure))
 
     def _end(self, run: MapRun, source: tuple[StreamEdge, Reading] | None) -> None:
         if source is not None and source[1].broken is not None:

@@ -27,9 +27,10 @@ class LimitReached:
 
 @dataclass(frozen=True, slots=True)
 class NodeFailed:
-    """A body, or what is done with its inputs and results, raised."""
+    """A body, or what is done with its inputs and results, raised. ``place``: where it was written."""
 
     node: str
+    place: str
     key: AttemptKey
     error: ErrorReport
     cause: Value | None

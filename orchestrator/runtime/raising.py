@@ -31,7 +31,6 @@ from orchestrator.runtime.outcome import (
     TimedOut,
     TooFewOutputs,
 )
-from orchestrator.spec import FlowSpec
 from protocol.messages import WHOLE, AttemptKey, Fault
 from protocol.serialization import DeserializationError
 from protocol.values import Local
@@ -55,7 +54,7 @@ _WITHOUT_ASYNCIO: Final = (
 )
 
 
-def exception_for(outcome: Outcome, spec: FlowSpec) -> BaseException | None:
+def exception_for(outcome: Outcome) -> BaseException | None:
     """What to raise for an outcome, its cause set; None where the run is done."""
     match outcome:
         case Done():
@@ -63,9 +62,9 @@ def exception_for(outcome: Outcome, spec: FlowSpec) -> BaseException | None:
         case LimitReached(node, generation):
             return TerminateLimitReached(node, generation)
         case NodeFailed() | NodeLost() | Replayed() | NothingAccumulated() | TooFewOutputs():
-            return exception_of_failure(outcome, spec)
+            return exception_of_failure(outcome)
         case Failed(failures, unreached):
-            return _of_several(failures, unreached, spec)
+            return _of_several(failures, unreached)
         case Deadlocked(waits, cycle):
             return FlowDeadlockError(waits, cycle)
         case TimedOut(timeout_s, running):
@@ -76,11 +75,11 @@ def exception_for(outcome: Outcome, spec: FlowSpec) -> BaseException | None:
             assert_never(outcome)
 
 
-def exception_of_failure(failure: Failure, spec: FlowSpec) -> BaseException:
+def exception_of_failure(failure: Failure) -> BaseException:
     """What a single node's failure is raised as."""
     match failure:
         case NodeFailed():
-            return _of_node(failure, spec)
+            return _of_node(failure)
         case NodeLost():
             return _of_loss(failure)
         case Replayed(node, key, chunk):
@@ -112,11 +111,9 @@ def _of_loss(lost: NodeLost) -> BaseException:
     return error
 
 
-def _of_several(
-    failures: tuple[Failure, ...], unreached: tuple[str, ...], spec: FlowSpec
-) -> BaseException:
+def _of_several(failures: tuple[Failure, ...], unreached: tuple[str, ...]) -> BaseException:
     """The first error; where there are more, with all of them as its cause (rule 67)."""
-    errors = [exception_of_failure(failure, spec) for failure in failures]
+    errors = [exception_of_failure(failure) for failure in failures]
     first = errors[0]
     if len(errors) > 1:
         group = BaseExceptionGroup(f"{len(errors)} nodes failed", errors)
@@ -127,13 +124,12 @@ def _of_several(
     return first
 
 
-def _of_node(failed: NodeFailed, spec: FlowSpec) -> BaseException:
+def _of_node(failed: NodeFailed) -> BaseException:
     report = failed.error
     where = _where(failed.node, failed.key, report.pid)
     if report.fault is not Fault.BODY:
-        place = spec.nodes[failed.key.node].place
         error: BaseException = NodeError(
-            failed.node, place, failed.key.generation, _WHAT[report.fault], report.message
+            failed.node, failed.place, failed.key.generation, _WHAT[report.fault], report.message
         )
         error.__cause__ = RemoteTraceback(report.traceback)
         return error

@@ -360,7 +360,7 @@ class FlowHandle:
             raise FlowCancelled(self.run, self.label)
         if isinstance(outcome, Crashed):
             raise CoordinatorFailed(self.run, self.label, outcome.detail)
-        error = None if isinstance(outcome, LimitReached) else exception_for(outcome, self._spec)
+        error = None if isinstance(outcome, LimitReached) else exception_for(outcome)
         if error is not None:
             raise error
         assert self._report is not None

@@ -32,7 +32,6 @@ from orchestrator.runtime.results import Emission
 from orchestrator.service.outcomes import AnyOutcome, Crashed, encode_outcome
 from orchestrator.service.session import Client
 from orchestrator.service.submission import BadSubmission, read_submission
-from orchestrator.spec import FlowSpec
 from orchestrator.spill import DiskSpill
 from protocol.client_messages import (
     Accepted,
@@ -179,7 +178,7 @@ class Flows:
 
     def _end(self, flow: Running, outcome: AnyOutcome) -> None:
         number = flow.coordinator.number
-        detail = _first_line(outcome, flow.job.spec)
+        detail = _first_line(outcome)
         status = self._ended[number] = self._status(number, flow, _ended_state(outcome), detail)
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
@@ -315,16 +314,16 @@ def _ended_state(outcome: AnyOutcome) -> str:
     return "cancelled" if isinstance(outcome, Interrupted) else "failed"
 
 
-def _first_line(outcome: AnyOutcome, spec: FlowSpec) -> str:
+def _first_line(outcome: AnyOutcome) -> str:
     """What went wrong; the exception of a node stays unopened (no user code runs here)."""
     if isinstance(outcome, Done | LimitReached | Interrupted):
         return ""
     if isinstance(outcome, Crashed):
         return outcome.detail
     if isinstance(outcome, Failed):
-        return _first_line(outcome.failures[0], spec)
+        return _first_line(outcome.failures[0])
     if isinstance(outcome, NodeFailed):
         text = f"node {outcome.node!r}: {outcome.error.type_name}: {outcome.error.message}"
     else:
-        text = str(exception_for(outcome, spec))
+        text = str(exception_for(outcome))
     return text.partition("\n")[0]

@@ -143,11 +143,19 @@ def test_a_node_that_is_a_class_keeps_its_state_between_runs_here_and_there(
     assert f.count.total == 12
     f.run(workers=0)
     assert f.count.get_data() == (13,)
+    client.submit(f).result()
+    assert f.count.total == 14
+
+
+def test_a_flow_whose_nodes_keep_state_runs_once_at_a_time(client: CoordinatorClient) -> None:
+    with Flow() as f:
+        f.count = Counter(1)  # type: ignore[call-arg]  # the parameters of its call
+        f.sleep = sleep(100)
     handle = client.submit(f)
     with pytest.raises(RuntimeError, match="running already"):
         client.submit(f)
-    handle.result()
-    assert f.count.total == 14
+    handle.cancel()
+    assert handle.wait()
 
 
 def test_an_exception_of_a_node_is_raised_here_with_the_worker_s_traceback(
