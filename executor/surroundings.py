@@ -71,7 +71,8 @@ def current_flow() -> Any:
 def current_context() -> Any:
     """What ``context_factory`` has made for the run of the node whose body asks.
 
-    Inline it is made anew at each call. For a body in a worker it was made when that was sent there.
+    Inline it is made anew at each call. For a body in a worker it was made when that was sent there, or
+    is made when first asked for, if the flow runs on a coordinator in a process of its own.
 
     Raises:
         RuntimeError: this is no body of a node, or the flow was run without ``context_factory``.
@@ -81,6 +82,13 @@ def current_context() -> Any:
         return around.context()
     where = "a flow" if running_flow.get() is None else "a node"
     raise RuntimeError(f"current_context() called outside of {where}")
+
+
+@dataclass(frozen=True, slots=True)
+class ContextFactory:
+    """Makes the context of a body in the worker, where the coordinator runs no code of the user's."""
+
+    make: Callable[[NodeInfo], object]
 
 
 class Surroundings:
@@ -115,7 +123,10 @@ class Surroundings:
         if self._invocation.context is None:
             raise RuntimeError("No context factory provided to run_until_complete()")
         if not self._loaded:
-            self._loaded.append(self._load(self._invocation.context))
+            context = self._load(self._invocation.context)
+            if isinstance(context, ContextFactory):
+                context = context.make(self.node())
+            self._loaded.append(context)
         return self._loaded[0]
 
 

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         TerminateLimitReached,
         ValueReleased,
     )
-    from orchestrator.service.client import CoordinatorClient, FlowHandle, connect
+    from orchestrator.service.client import CoordinatorClient, connect
     from orchestrator.service.errors import (
         CoordinatorFailed,
         CoordinatorLost,
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         RequestRejected,
         VersionMismatch,
     )
+    from orchestrator.service.handle import FlowHandle
 
 __all__ = [
     "NO_VALUE",
@@ -172,7 +173,8 @@ _HOMES: Final = {
         "TerminateLimitReached",
         "ValueReleased",
     ),
-    "orchestrator.service.client": ("CoordinatorClient", "FlowHandle", "connect"),
+    "orchestrator.service.client": ("CoordinatorClient", "connect"),
+    "orchestrator.service.handle": ("FlowHandle",),
     "orchestrator.service.errors": (
         "CoordinatorFailed",
         "CoordinatorLost",

@@ -84,7 +84,7 @@ class Coordinator:
         if any(node.placement == "thread" for node in job.spec.nodes):
             self._thread = hosts["thread"] = ThreadHost()
             self._pumps.append(Pump(self._thread))
-        self._router = Router(job.spec, hosts, dumps, job.make_context)
+        self._router = Router(job.spec, hosts, dumps, job.make_context, job.context)
         self.machine = FlowMachine(job, self.number, self._router)
         self._hub.attach(self.machine)
         if pump is not None:

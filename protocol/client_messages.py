@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from protocol.messages import RunId, WireStart, WireValue
 
-SERVICE_VERSION: Final = 1
+SERVICE_VERSION: Final = 2
 
 
 # -- client -> coordinator ----------------------------------------------------------------------------
@@ -33,8 +33,8 @@ class Submit(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     """Client -> coordinator: run a flow. Answered by ``Accepted`` or ``Rejected``.
 
     ``label`` is what people call it. ``limits`` maps node numbers to the generation to stop at,
-    ``states`` those of nodes that are classes to what their instances are made from. A flow that is not
-    ``detached`` is cancelled when its client is gone.
+    ``states`` those of nodes that are classes to what their instances are made from. ``context`` is for
+    all bodies to ask for. A flow that is not ``detached`` is cancelled when its client is gone.
     """
 
     request: int
@@ -46,11 +46,22 @@ class Submit(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     timeout_s: float | None
     terminate_on_node_error: bool
     states: dict[int, WireStart]
+    context: WireValue | None
     detached: bool
 
 
 class CancelRun(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
     """Client -> coordinator: give a flow up, be it the client's own or another's."""
+
+    request: int
+    run: RunId
+
+
+class FollowRun(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=14):
+    """Client -> coordinator: tell us of a flow, as its own client is told, but for results and states.
+
+    Answered by ``Accepted``, and at once by ``Finished`` too if it has ended, or by ``Rejected``.
+    """
 
     request: int
     run: RunId
@@ -123,6 +134,7 @@ FromClient: TypeAlias = (
     ClientHello
     | Submit
     | CancelRun
+    | FollowRun
     | AskStatus
     | AskWaits
     | DrainService
@@ -164,10 +176,11 @@ class Refused(Struct, frozen=True, array_like=True, tag=2):
 
 
 class Accepted(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
-    """Coordinator -> client: the flow has this number, and begins."""
+    """Coordinator -> client: the flow has this number and label; what happens to it will be told."""
 
     request: int
     run: RunId
+    label: str
 
 
 class Rejected(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
@@ -200,7 +213,7 @@ class NodeProgress(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 
 
 class Progress(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):
-    """Coordinator -> client: the nodes of its flow that changed, by number."""
+    """Coordinator -> client: the nodes of a flow that changed, by number."""
 
     run: RunId
     nodes: dict[int, NodeProgress]

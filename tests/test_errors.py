@@ -25,9 +25,11 @@ from orchestrator.runtime.errors import (
 )
 from orchestrator.service.errors import (
     AgentFailed,
+    ContextFactoryNotSent,
     CoordinatorFailed,
     CoordinatorLost,
     FlowCancelled,
+    InstrumentNotSupported,
     NotOnWorkers,
     RequestRejected,
     VersionMismatch,
@@ -56,6 +58,8 @@ ERRORS: list[tuple[Exception, str]] = [
         "was ended by the coordinator: a defect",
     ),
     (AgentFailed("no worker comes up"), "no worker comes up"),
+    (InstrumentNotSupported("Tracer", "ipc://x"), "instrument Tracer would hear nothing"),
+    (ContextFactoryNotSent("it holds a lock"), "workers: it holds a lock. The workers"),
     (NotOnWorkers((("a", "placement='inline'", "f.py:1"),)), "'a' (f.py:1, placement='inline')"),
 ]
 

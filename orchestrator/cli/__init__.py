@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import click
-import msgspec
 
 from orchestrator.cli import service, show
 from orchestrator.cli.exits import reporting
@@ -76,10 +75,7 @@ def run(
             return
         else:
             report = service.run_there(endpoint, flow, parameters, target)
-    if as_json:
-        click.echo(msgspec.json.encode(report).decode())
-    else:
-        show.summary(report)
+    show.report(report, as_json=as_json)
 
 
 def _run_here(flow: Flow, workers: int | None, parameters: dict[str, object]) -> RunReport:

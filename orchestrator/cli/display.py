@@ -19,7 +19,7 @@ from orchestrator.runtime.outcome import Interrupted
 from protocol.client_messages import NodeProgress
 
 if TYPE_CHECKING:
-    from orchestrator.service.client import FlowHandle
+    from orchestrator.service.handle import FlowHandle
 
 _REFRESHES_PER_SECOND: Final = 8
 _SHARE: Final = 20  # it takes one part in so many of the time, at most

@@ -36,7 +36,9 @@ def begin(endpoint: str, flow: Flow, parameters: dict[str, object], label: str) 
     """Begin a flow that goes on without us."""
     with _connected(endpoint) as client:
         handle = client.submit(flow, parameters=parameters, label=label, detach=True)
-        click.echo(f"run {handle.run} begins; see it with: orchestrator status {endpoint}")
+        click.echo(
+            f"run {handle.run} begins; follow it with: orchestrator follow {endpoint} {handle.run}"
+        )
 
 
 @click.command()
@@ -90,6 +92,32 @@ def status(endpoint: str, *, watch: bool, as_json: bool) -> None:
                 show.watch_status(client.status, _WATCH_S)
         else:
             show.status(client.status())
+
+
+@click.command()
+@click.argument("endpoint")
+@click.argument("run", type=int)
+@click.option("--json", "as_json", is_flag=True, help="End with the run's report as a line of JSON.")
+def follow(endpoint: str, run: int, *, as_json: bool) -> None:
+    """Show what flow RUN does and prints, and end as it ends; also one that has ended lately.
+
+    Ctrl-C ends the following, and the flow goes on.
+    """
+    from orchestrator.cli.display import Display  # noqa: PLC0415 - other commands start faster without
+
+    with reporting(), _connected(endpoint) as client:
+        handle = client.handle(run)
+        try:
+            with Display() as display:
+                display.follow(handle)
+                report = handle.result()
+        except KeyboardInterrupt as error:
+            if not show.is_of_node(error):
+                click.echo(
+                    f"run {run} goes on; end it with: orchestrator cancel {endpoint} {run}", err=True
+                )
+            raise
+        show.report(report, as_json=as_json)
 
 
 @click.command()
@@ -152,4 +180,4 @@ def _connected(endpoint: str) -> Iterator[CoordinatorClient]:
         yield client
 
 
-COMMANDS: Final = (coordinator, worker, status, cancel, drain, stop, why)
+COMMANDS: Final = (coordinator, worker, status, follow, cancel, drain, stop, why)

@@ -25,8 +25,16 @@ from orchestrator.runtime.raising import NODE_NOTE
 from protocol.client_messages import RunStatus, Status, Waits, WorkerStatus
 
 
-def summary(report: RunReport) -> None:
-    """One line at the end, on a terminal only."""
+def report(found: RunReport, *, as_json: bool) -> None:
+    """What a run did: all of it as a line of JSON, or the main things in one for people."""
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    else:
+        _summary(found)
+
+
+def _summary(report: RunReport) -> None:
+    """One line, on a terminal only."""
     console = Console(stderr=True)
     if console.is_terminal:
         runs = sum(node.runs for node in report.nodes.values())

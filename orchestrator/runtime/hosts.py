@@ -18,8 +18,8 @@ class Router:
     """The one host a flow machine sees: ``hosts`` by the placement they serve.
 
     Values of inline nodes are objects by reference; ``dumps`` serializes one where it leaves for
-    a worker, and also what ``make_context`` makes for an attempt there. The verbs that carry values
-    raise NodeError where that fails, which ends the run.
+    a worker, and also what ``make_context`` makes for an attempt there; ``context`` is for all of
+    them. The verbs that carry values raise NodeError where that fails, which ends the run.
     """
 
     def __init__(
@@ -28,10 +28,15 @@ class Router:
         hosts: Mapping[Placement, Host],
         dumps: Callable[[object], Value],
         make_context: Callable[[AttemptKey], object] | None = None,
+        context: Value | None = None,
     ) -> None:
         self._hosts = hosts
         self._dumps = dumps
-        self._make_context = make_context
+        self._context_for: Callable[[AttemptKey], Value] | None = None
+        if make_context is not None:
+            self._context_for = lambda key: self._encoded_context(make_context(key), key)
+        elif context is not None:
+            self._context_for = lambda _: context
         self._nodes = spec.nodes
         self._is_inline = [node.placement == "inline" for node in spec.nodes]
         self._by_node = [hosts[node.placement] for node in spec.nodes]
@@ -39,9 +44,8 @@ class Router:
     def invoke(self, invocation: Invocation) -> None:
         if not self._is_inline[invocation.key.node]:
             invocation = self._portable(invocation)
-            if self._make_context is not None:
-                context = self._encoded_context(self._make_context(invocation.key), invocation.key)
-                invocation = structs.replace(invocation, context=context)
+            if self._context_for is not None:
+                invocation = structs.replace(invocation, context=self._context_for(invocation.key))
         self._by_node[invocation.key.node].invoke(invocation)
 
     def deliver(self, key: AttemptKey, port: int, first: int, values: list[Value]) -> None:

@@ -23,7 +23,8 @@ class Job:
     """``observe`` is called after each turn with the machine, to read from; it must not block.
 
     ``limits`` maps node numbers to the generation at which to stop; ``constant_limit`` is that of all
-    constants. ``make_context`` makes what the body of an attempt gets by ``current_context()``.
+    constants. ``make_context`` makes what the body of an attempt gets by ``current_context()``; instead
+    ``context`` may hold a :class:`~executor.surroundings.ContextFactory` for workers.
     ``states`` are those of the nodes that are classes, where they have one from before.
     """
 
@@ -39,6 +40,7 @@ class Job:
     observe: Callable[[FlowMachine], None] | None = None
     states: Mapping[int, NodeState] = field(default_factory=dict)
     make_context: Callable[[AttemptKey], object] | None = None
+    context: Value | None = None
 
     def state_of(self, node: int) -> NodeState | None:
         """The state of a node, by number; None for a node that keeps none."""

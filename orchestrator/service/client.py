@@ -10,34 +10,28 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
-from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
-import msgspec
-
 from executor.code import encode_code
-from executor.output import Printed as Output
-from executor.output import pass_on
+from executor.surroundings import ContextFactory, NodeInfo
 from orchestrator.graph.compile import compile_flow
-from orchestrator.graph.flow import Flow, StopAt, publish, states_of
+from orchestrator.graph.flow import Flow, StopAt, states_of
 from orchestrator.graph.limits import stop_limits
+from orchestrator.instruments import current_instrument
 from orchestrator.keeping import in_use
 from orchestrator.node_state import NodeState
 from orchestrator.report import RunReport
 from orchestrator.running import parameter_values
-from orchestrator.runtime.outcome import Interrupted, LimitReached
-from orchestrator.runtime.raising import exception_for
-from orchestrator.runtime.results import Emission, Newest, RunResults
 from orchestrator.service.errors import (
-    CoordinatorFailed,
+    ContextFactoryNotSent,
     CoordinatorLost,
-    FlowCancelled,
+    InstrumentNotSupported,
     NotOnWorkers,
     RequestRejected,
 )
+from orchestrator.service.handle import FlowHandle, OfFlow, Submitted
 from orchestrator.service.link import ServiceLink
-from orchestrator.service.outcomes import AnyOutcome, Crashed, decode_outcome
 from orchestrator.service.submission import encode_spec
 from orchestrator.spec import FlowSpec
 from protocol.client_messages import (
@@ -47,14 +41,9 @@ from protocol.client_messages import (
     CancelRun,
     Confirmed,
     DrainService,
-    Finished,
+    FollowRun,
     FromClient,
-    NodeProgress,
-    Printed,
-    Progress,
     Rejected,
-    Result,
-    StateKept,
     Status,
     StopService,
     Submit,
@@ -64,11 +53,10 @@ from protocol.client_messages import (
 from protocol.framing import Envelope
 from protocol.importing import Elsewhere, for_workers
 from protocol.messages import RunId, WireStart
-from protocol.serialization import dumps, renew
+from protocol.serialization import SerializationError, dumps, renew
 from protocol.values import Local, Value
 
 _Envelope: TypeAlias = Envelope[ToClient]
-_OfFlow: TypeAlias = Progress | Printed | Result | StateKept | Finished
 _Answer = TypeVar("_Answer")
 
 
@@ -126,10 +114,12 @@ class CoordinatorClient:
         terminate_on_node_error: bool = True,
         timeout_s: float | None = None,
         parameters: Mapping[str, object] | None = None,
+        context_factory: Callable[[NodeInfo], object] | None = None,
         label: str = "",
     ) -> RunReport:
         """Run a flow on the coordinator's workers, like :meth:`Flow.run`; results are read as there.
 
+        ``context_factory`` is called in the workers, so it must pickle, and what it makes need not.
         Whatever ends the waiting, Ctrl-C included, cancels the flow.
 
         Raises:
@@ -141,6 +131,7 @@ class CoordinatorClient:
             terminate_on_node_error=terminate_on_node_error,
             timeout_s=timeout_s,
             parameters=parameters,
+            context_factory=context_factory,
             label=label,
         ).finish()
 
@@ -152,6 +143,7 @@ class CoordinatorClient:
         terminate_on_node_error: bool = True,
         timeout_s: float | None = None,
         parameters: Mapping[str, object] | None = None,
+        context_factory: Callable[[NodeInfo], object] | None = None,
         label: str = "",
         detach: bool = False,
     ) -> FlowHandle:
@@ -159,9 +151,13 @@ class CoordinatorClient:
 
         Raises:
             InvalidFlowError: the flow cannot be run as it is written, or not on workers only.
+            InstrumentNotSupported: an instrument is installed here, and would hear nothing.
             RequestRejected: the coordinator drains.
             CoordinatorLost: it has ended.
         """
+        instrument = current_instrument()
+        if instrument is not None:
+            raise InstrumentNotSupported(type(instrument).__qualname__, self.endpoint)
         limits = stop_limits(flow, stop_at_node_generation)
         states = states_of(flow)
         with self._for_its_workers(), ExitStack() as running:
@@ -179,11 +175,30 @@ class CoordinatorClient:
                 timeout_s,
                 terminate_on_node_error,
                 {number: self._wire_start(state) for number, state in states.items()},
+                None if context_factory is None else attach(_encoded_factory(context_factory)),
                 detach,
             )
             run = self._ask(message.request, message, Accepted).run
-            handle = FlowHandle(self, run, message.label, flow, spec, running.pop_all())
-        self._handles[run] = handle
+            return self._begin_handle(run, message.label, Submitted(flow, spec, running.pop_all()))
+
+    def handle(self, run: int) -> FlowHandle:
+        """Follow a flow by its number: one that runs, whoever submitted it, or has ended lately.
+
+        Its end, output and progress are told here too; the results of its nodes only to the client that
+        submitted it. Closing this client does not cancel it.
+
+        Raises:
+            RequestRejected: there is no such flow, or how it ended is not known any more.
+            CoordinatorLost: the coordinator has ended.
+        """
+        known = self._handles.get(RunId(run))
+        if known is not None:
+            return known
+        question = FollowRun(next(self._requests), RunId(run))
+        return self._begin_handle(RunId(run), self._ask(question.request, question, Accepted).label)
+
+    def _begin_handle(self, run: RunId, label: str, submitted: Submitted | None = None) -> FlowHandle:
+        handle = self._handles[run] = FlowHandle(self, run, label, submitted)
         for early, envelope in self._early.pop(run, ()):
             self._hear(early, envelope)
         return handle
@@ -266,7 +281,7 @@ class CoordinatorClient:
         self._link.pump(timeout_s)
 
     def _hear(self, message: ToClient, envelope: _Envelope) -> None:
-        if isinstance(message, Progress | Printed | Result | StateKept | Finished):
+        if isinstance(message, OfFlow):
             handle = self._handles.get(message.run)
             if handle is not None:
                 handle.hear(message, envelope)
@@ -288,128 +303,11 @@ class CoordinatorClient:
         return given
 
 
-class FlowHandle:
-    """A flow that was submitted. ``progress`` holds its nodes by number, as last told.
-
-    ``on_progress`` is called after each change of it, ``on_output`` with a descriptor (1 or 2) and
-    what a body printed there (by default it is printed here too), ``on_cancel`` when ``finish`` gives
-    the flow up; all only while something waits.
-    """
-
-    def __init__(
-        self,
-        client: CoordinatorClient,
-        run: RunId,
-        label: str,
-        flow: Flow,
-        spec: FlowSpec,
-        running: ExitStack,
-    ) -> None:
-        """``running`` lets go of the nodes' states when it is closed."""
-        self.run = run
-        self.label = label
-        self.progress: dict[int, NodeProgress] = {}
-        self.on_progress: Callable[[], None] | None = None
-        self.on_output: Callable[[int, bytes], None] = _print
-        self.on_cancel: Callable[[], None] | None = None
-        self._client = client
-        self._flow = flow
-        self._spec = spec
-        self._running = running
-        self._newest = Newest()
-        self._outcome: AnyOutcome | None = None
-        self._report: RunReport | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether its end has been heard of."""
-        return self._outcome is not None
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until the flow has ended, however; False if the time was up first.
-
-        Raises:
-            CoordinatorLost: the coordinator has ended.
-        """
-        deadline = None if timeout_s is None else monotonic() + timeout_s
-        while not self.is_over:
-            remaining = None if deadline is None else deadline - monotonic()
-            if remaining is not None and remaining <= 0:
-                return False
-            try:
-                self._client.pump(remaining)
-            except CoordinatorLost:
-                self.let_go()
-                raise
-        return True
-
-    def result(self, timeout_s: float | None = None) -> RunReport:
-        """The flow's report once it has ended; its nodes' ``get_data`` then read its results.
-
-        Raises:
-            Exception: whatever a node raised, with the worker's traceback chained to it.
-            FlowCancelled: it was given up.
-            TimeoutError: it has not ended within ``timeout_s``, and goes on.
-            CoordinatorLost: the coordinator has ended.
-        """
-        if not self.wait(timeout_s):
-            raise TimeoutError(f"run {self.run} ({self.label}) has not ended within {timeout_s} s")
-        outcome = self._outcome
-        assert outcome is not None
-        if isinstance(outcome, Interrupted):
-            raise FlowCancelled(self.run, self.label)
-        if isinstance(outcome, Crashed):
-            raise CoordinatorFailed(self.run, self.label, outcome.detail)
-        error = None if isinstance(outcome, LimitReached) else exception_for(outcome)
-        if error is not None:
-            raise error
-        assert self._report is not None
-        return self._report
-
-    def finish(self) -> RunReport:
-        """Like :meth:`result`, but whatever ends the waiting, Ctrl-C included, cancels the flow."""
-        try:
-            return self.result()
-        except BaseException:
-            if not self.is_over:
-                with suppress(CoordinatorLost):
-                    self.cancel()
-                    if self.on_cancel is not None:
-                        self.on_cancel()
-                    self.wait()
-            raise
-
-    def cancel(self) -> None:
-        """Give the flow up; ``wait`` then returns when it has stopped. Nothing if it had ended."""
-        if not self.is_over:
-            with suppress(RequestRejected):  # it has ended meanwhile
-                self._client.cancel(self.run)
-
-    def let_go(self) -> None:
-        """Let the flow be run again; for the client. Repeating changes nothing."""
-        self._running.close()
-
-    def hear(self, message: _OfFlow, envelope: _Envelope) -> None:
-        """Take what the coordinator says about this flow; for the client."""
-        match message:
-            case Progress(_, nodes):
-                self.progress.update(nodes)
-                if self.on_progress is not None:
-                    self.on_progress()
-            case Printed(_, descriptor, data):
-                self.on_output(descriptor, data)
-            case Result(_, node, run_level, generation, outputs, released_bytes):
-                values = None if outputs is None else tuple(map(envelope.value, outputs))
-                emissions = self._newest.chunks if run_level else self._newest.finals
-                emissions[node] = Emission(generation, values, released_bytes)
-            case StateKept(_, node, state):
-                states_of(self._flow)[node].commit(envelope.value(state))
-            case Finished(_, outcome, report, causes):
-                if report:
-                    self._report = msgspec.msgpack.decode(report, type=RunReport)
-                self._outcome = decode_outcome(outcome, list(map(envelope.value, causes)))
-                self.let_go()
-                publish(self._flow, RunResults(self._spec, self._newest))
+def _encoded_factory(factory: Callable[[NodeInfo], object]) -> Value:
+    try:
+        return dumps(ContextFactory(factory))
+    except SerializationError as error:
+        raise ContextFactoryNotSent(str(error)) from error
 
 
 def _require_workers_only(spec: FlowSpec) -> None:
@@ -420,7 +318,3 @@ def _require_workers_only(spec: FlowSpec) -> None:
     )
     if elsewhere:
         raise NotOnWorkers(elsewhere)
-
-
-def _print(descriptor: int, data: bytes) -> None:
-    pass_on(Output(0, None, is_error=descriptor == 2, data=data))

@@ -83,6 +83,37 @@ class AgentFailed(ServiceError):  # noqa: N818 - as above
         return str(self.reason)
 
 
+class InstrumentNotSupported(ServiceError):  # noqa: N818 - as above
+    """A flow instrument is installed in a process that does not run the flow itself."""
+
+    def __init__(self, instrument: str, endpoint: str) -> None:
+        super().__init__(instrument, endpoint)
+        self.instrument, self.endpoint = self.args
+
+    def __str__(self) -> str:
+        return (
+            f"the flow instrument {self.instrument} would hear nothing: it is called between the steps "
+            f"of a run, by the process that runs it, and that is the coordinator on {self.endpoint}, "
+            "which runs no code of yours. Use flow.run() for this flow, or leave the instrument's block "
+            "and watch handle.progress and handle.on_progress"
+        )
+
+
+class ContextFactoryNotSent(InvalidFlowError):  # noqa: N818 - as above
+    """``context_factory`` does not pickle; ``reason`` is the serializer's word."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"context_factory cannot be sent to the workers: {self.reason}. The workers of a "
+            "coordinator in a process of its own call it themselves, so it must pickle; what it makes "
+            "need not"
+        )
+
+
 class NotOnWorkers(InvalidFlowError):  # noqa: N818 - as above
     """Nodes ask to run in the coordinator, which runs no user code when it is a service."""
 

@@ -7,8 +7,7 @@ pool. What is wrong with one ends that one.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
@@ -29,6 +28,8 @@ from orchestrator.runtime.machine import FlowMachine
 from orchestrator.runtime.outcome import Done, Failed, Interrupted, LimitReached, NodeFailed
 from orchestrator.runtime.raising import exception_for
 from orchestrator.runtime.results import Emission
+from orchestrator.service.audience import Audience, End
+from orchestrator.service.ended import EndedFlows
 from orchestrator.service.outcomes import AnyOutcome, Crashed, encode_outcome
 from orchestrator.service.session import Client
 from orchestrator.service.submission import BadSubmission, read_submission
@@ -36,11 +37,8 @@ from orchestrator.spill import DiskSpill
 from protocol.client_messages import (
     Accepted,
     AskWaits,
-    Finished,
+    FollowRun,
     FromClient,
-    NodeProgress,
-    Printed,
-    Progress,
     Rejected,
     Result,
     RunStatus,
@@ -53,16 +51,13 @@ from protocol.messages import RunId
 
 log = logging.getLogger(__name__)
 
-REMEMBERED: Final = 100
-"""So many flows that have ended are still listed."""
-
 PROGRESS_S: Final = 0.2
 _PROGRESS_SHARE: Final = 20  # one part in so many of the time, at most
 
 
 @dataclass(eq=False, slots=True)
 class Running:
-    """A flow that has not ended. ``shown`` is the progress that its client has been told."""
+    """A flow that has not ended. ``client`` is who has submitted it, ``audience`` who follows it."""
 
     job: Job
     spill: DiskSpill
@@ -71,11 +66,10 @@ class Running:
     client: Client
     detached: bool
     started: float
+    audience: Audience
     is_cancelling: bool = False
     has_changed: bool = True
-    dropped_bytes: int = 0  # of output that the client was not told
     task: TaskHandle[None] | None = None
-    shown: dict[int, NodeProgress] = field(default_factory=dict)
 
 
 class Flows:
@@ -85,7 +79,7 @@ class Flows:
         self._pool: Pool
         self._pump: Pump
         self._running: dict[RunId, Running] = {}
-        self._ended: OrderedDict[RunId, RunStatus] = OrderedDict()
+        self._ended = EndedFlows()
 
     def attach(self, pool: Pool, pump: Pump) -> None:
         """Where they are to run; to be called before anything else."""
@@ -114,11 +108,14 @@ class Flows:
         except NotEnoughResources as error:
             raise BadSubmission(str(error)) from error
         coordinator = Coordinator(job, self._pump)
-        flow = Running(job, spill, coordinator, message.label, client, message.detached, monotonic())
+        number, label = coordinator.number, message.label
+        audience = Audience(number)
+        flow = Running(job, spill, coordinator, label, client, message.detached, monotonic(), audience)
         place.append(flow)
-        self._running[coordinator.number] = flow
-        client.write(Accepted(message.request, coordinator.number))
-        log.info("run %d (%s) of process %d begins", coordinator.number, flow.label, client.pid)
+        self._running[number] = flow
+        client.write(Accepted(message.request, number, label))
+        audience.admit(client)
+        log.info("run %d (%s) of process %d begins", number, label, client.pid)
         flow.task = current_event_loop().create_task(self._run(flow))
         current_event_loop().create_task(self._tell_progress(flow))
 
@@ -126,7 +123,7 @@ class Flows:
         """Give a flow up; why that cannot be done, if it cannot."""
         flow = self._running.get(run)
         if flow is None:
-            ended = self._ended.get(run)
+            ended = self._ended.status_of(run)
             return f"there is no run {run}" if ended is None else f"run {run} has ended: {ended.state}"
         self._give_up(flow)
         return None
@@ -138,6 +135,7 @@ class Flows:
     def client_gone(self, client: Client) -> None:
         """Give up what a client has left, but for what it detached."""
         for flow in self._running.values():
+            flow.audience.dismiss(client)
             if flow.client is client and not flow.detached:
                 log.info("run %d (%s) lost its client", flow.coordinator.number, flow.label)
                 self._give_up(flow)
@@ -158,7 +156,7 @@ class Flows:
             # A defect of ours must not leave the client waiting.
             log.exception("the end of run %d (%s) cannot be told", number, flow.label)
             encoded, _ = encode_outcome(Crashed(f"{type(error).__name__}: {error}"))
-            flow.client.write(Finished(number, encoded, b"", []))
+            flow.audience.tell_end(End(encoded, b"", ()))
         finally:
             flow.spill.close()
 
@@ -177,34 +175,46 @@ class Flows:
         return outcome
 
     def _end(self, flow: Running, outcome: AnyOutcome) -> None:
-        number = flow.coordinator.number
-        detail = _first_line(outcome)
-        status = self._ended[number] = self._status(number, flow, _ended_state(outcome), detail)
-        if len(self._ended) > REMEMBERED:
-            self._ended.popitem(last=False)
+        number, machine = flow.coordinator.number, flow.coordinator.machine
+        status = self._status(number, flow, _ended_state(outcome), _first_line(outcome))
+        encoded, causes = encode_outcome(outcome)
+        report = report_of(machine, self._pool.workers, status.seconds)
+        end = End(encoded, msgspec.msgpack.encode(report), causes)
+        self._ended.add(status, end)
         log.info("run %d (%s) is over: %s", number, flow.label, status.state)
+        flow.audience.tell_progress(dict(progress_of(machine)), is_last=True)
         if not flow.client.is_gone:
-            self._tell_changes(flow)
-            _note_dropped(number, flow)
-            _send_results(flow.client, number, flow.coordinator.machine)
+            _send_results(flow.client, number, machine)
             _send_states(flow.client, number, flow.job)
-            encoded, causes = encode_outcome(outcome)
-            report = report_of(flow.coordinator.machine, self._pool.workers, status.seconds)
-            attached = list(map(flow.client.session.attach, causes))
-            flow.client.write(Finished(number, encoded, msgspec.msgpack.encode(report), attached))
+        flow.audience.tell_end(end)
 
     def show(self, output: Output) -> None:
-        """Pass on what was printed to the client of the flow that has; else to where ours goes."""
+        """Pass on what was printed to who follows that flow; if nobody does, to where ours goes."""
         flow = None if output.key is None else self._running.get(output.key.run)
-        if output.key is None or flow is None or flow.client.is_gone:
-            pass_on(output)
-        elif flow.client.is_behind:
-            flow.dropped_bytes += len(output.data)
+        if flow is not None and flow.audience:
+            flow.audience.tell_output(output)
         else:
-            _note_dropped(output.key.run, flow)
-            flow.client.write(Printed(output.key.run, 2 if output.is_error else 1, output.data))
+            pass_on(output)
 
     # -- looking -----------------------------------------------------------------------------------
+
+    def follow(self, client: Client, question: FollowRun) -> None:
+        """Tell a client what happens to a flow, or how it has ended."""
+        run, flow = question.run, self._running.get(question.run)
+        if flow is not None:
+            client.write(Accepted(question.request, run, flow.label))
+            flow.audience.admit(client)
+            flow.has_changed = True  # for this client all is new
+            return
+        status, end = self._ended.status_of(run), self._ended.end_of(run)
+        if status is None:
+            client.write(Rejected(question.request, f"there is no run {run}"))
+        elif end is None:
+            problem = f"run {run} has ended: {status.state}; more than that is not known any more"
+            client.write(Rejected(question.request, problem))
+        else:
+            client.write(Accepted(question.request, run, status.label))
+            end.tell(client, run)
 
     def statuses(self) -> list[RunStatus]:
         """Those that have ended, oldest first, then those that run."""
@@ -212,7 +222,7 @@ class Flows:
             self._status(number, flow, "cancelling" if flow.is_cancelling else "running", "")
             for number, flow in self._running.items()
         ]
-        return [*self._ended.values(), *going]
+        return [*self._ended.statuses(), *going]
 
     def explain(self, question: AskWaits) -> Waits | Rejected:
         """What a node of a running flow waits for."""
@@ -255,33 +265,14 @@ class Flows:
         )
 
     async def _tell_progress(self, flow: Running) -> None:
-        """Tell the client now and then which nodes have changed."""
-        number = flow.coordinator.number
-        while number in self._running and not flow.client.is_gone:
+        """Tell who follows it now and then which nodes have changed."""
+        number, machine = flow.coordinator.number, flow.coordinator.machine
+        while number in self._running:
             began = monotonic()
-            if flow.has_changed and not flow.client.is_behind:
-                flow.has_changed = False
-                self._tell_changes(flow)
+            if flow.has_changed and flow.audience:
+                flow.has_changed = not flow.audience.tell_progress(dict(progress_of(machine)))
             # Where there are very many nodes, looking at them must not take the coordinator's time.
             await sleep(max(PROGRESS_S, _PROGRESS_SHARE * (monotonic() - began)))
-
-    def _tell_changes(self, flow: Running) -> None:
-        shown = flow.shown
-        changed = {
-            index: node
-            for index, node in progress_of(flow.coordinator.machine)
-            if shown.get(index) != node
-        }
-        if changed:
-            shown.update(changed)
-            flow.client.write(Progress(flow.coordinator.number, changed))
-
-
-def _note_dropped(run: RunId, flow: Running) -> None:
-    if flow.dropped_bytes:
-        note = f"[{flow.dropped_bytes} bytes of output were left out: they came too fast]\n"
-        flow.client.write(Printed(run, 2, note.encode()))
-        flow.dropped_bytes = 0
 
 
 def _note_change(place: list[Running]) -> None:

@@ -45,6 +45,7 @@ from protocol.client_messages import (
     ClientHello,
     Confirmed,
     DrainService,
+    FollowRun,
     FromClient,
     Join,
     Leave,
@@ -123,6 +124,7 @@ class Service:
         self._handlers: dict[type, _Handler] = {
             Submit: self._submit,
             CancelRun: self._cancel,
+            FollowRun: lambda client, message, _: self._flows.follow(client, message),
             AskStatus: self._tell_status,
             AskWaits: self._explain,
             DrainService: self._drain,

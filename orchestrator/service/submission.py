@@ -54,6 +54,7 @@ def read_submission(
         spec = _decoder.decode(_joined(envelope.value(message.spec)))
         parameters = {name: envelope.value(wire) for name, wire in message.parameters.items()}
         starts = {node: _start(wire, envelope) for node, wire in message.states.items()}
+        context = None if message.context is None else envelope.value(message.context)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ProtocolError) as error:
         raise BadSubmission(f"the flow does not decode: {error}") from error
     problem = next(problems_of(spec), None) or _problem_of_run(spec, message, parameters)
@@ -70,6 +71,7 @@ def read_submission(
         spill=spill,
         observe=observe,
         states=_states(spec, starts),
+        context=context,
     )
 
 

@@ -59,7 +59,18 @@ def test_a_detached_flow_is_seen_asked_about_and_cancelled(endpoint: str, here: 
     [seen] = [each for each in status["runs"] if each["run"] == int(run)]
     assert (seen["label"], seen["state"], seen["detached"]) == ("job.py", "running", True)
     assert command("cancel", endpoint, run).exit_code == 0
+    followed = command("follow", endpoint, run)
+    assert (followed.exit_code, followed.stderr) == (1, f"error: run {run} (job.py) was cancelled\n")
     assert "cancel" in command("status", endpoint).stdout
+
+
+def test_following_a_flow_ends_with_its_report(endpoint: str, here: Path) -> None:
+    begun = command("run", "job.py", "--connect", endpoint, "--detach", "--set", "seconds=0.1")
+    run = begun.stdout.split()[1]
+    assert f"orchestrator follow {endpoint} {run}" in begun.stdout
+    followed = command("follow", endpoint, run, "--json")
+    assert followed.exit_code == 0, followed
+    assert json.loads(followed.stdout)["nodes"]["second"]["runs"] == 1
 
 
 def test_ctrl_c_cancels_that_flow_and_is_exit_code_130(endpoint: str, here: Path) -> None:

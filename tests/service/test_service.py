@@ -15,15 +15,19 @@ from pathlib import Path
 import pytest
 
 from executor.errors import RemoteTraceback
+from executor.surroundings import NodeInfo, current_context
 from orchestrator.graph.draft import parameter
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
+from orchestrator.instruments import FlowInstrument
 from orchestrator.runtime.errors import FlowTimeoutError
 from orchestrator.service import link
 from orchestrator.service.client import CoordinatorClient, connect
 from orchestrator.service.errors import (
+    ContextFactoryNotSent,
     CoordinatorLost,
     FlowCancelled,
+    InstrumentNotSupported,
     NotOnWorkers,
     RequestRejected,
     VersionMismatch,
@@ -92,6 +96,22 @@ def talk() -> None:
 def talk_and_work() -> None:
     print("working")
     time.sleep(100)
+
+
+@node
+def talk_after(_: object) -> None:
+    print("awake")
+
+
+@node
+def ask_context() -> object:
+    _, *rest = current_context()
+    assert current_context() is current_context()
+    return rest
+
+
+def fail_to_make_context(_: NodeInfo) -> object:
+    raise LookupError("no context")
 
 
 @node(placement="inline")
@@ -188,6 +208,84 @@ def test_flows_of_several_clients_run_at_once_and_do_not_disturb_each_other(endp
 def test_a_time_limit_is_the_flow_s_own(client: CoordinatorClient) -> None:
     with pytest.raises(FlowTimeoutError):
         client.run(sleeping(100), timeout_s=0.1)
+
+
+def test_a_context_is_made_in_the_worker_by_a_factory_that_went_there(client: CoordinatorClient) -> None:
+    here, limit = os.getpid(), 7
+
+    def context(info: NodeInfo) -> object:
+        lock = threading.Lock()  # nothing that could be sent
+        return (lock, info.name, info.signature, limit, os.getpid() != here)
+
+    with Flow() as f:
+        f.first = ask_context()
+        f.second = ask_context()
+    client.run(f, context_factory=context)
+    assert f.first.get_data() == (["first", "() -> 'object'", 7, True],)
+    assert f.second.get_data() == (["second", "() -> 'object'", 7, True],)
+    client.run(sleeping(0), context_factory=fail_to_make_context)  # nobody asks
+    with pytest.raises(LookupError, match="no context"):
+        client.run(f, context_factory=fail_to_make_context)
+    with pytest.raises(RuntimeError, match="No context factory"):
+        client.run(f)
+
+
+def test_a_context_factory_that_does_not_pickle_is_refused(client: CoordinatorClient) -> None:
+    lock = threading.Lock()
+    with pytest.raises(ContextFactoryNotSent, match="lock"):
+        client.run(sleeping(0), context_factory=lambda _: lock)
+
+
+def test_an_instrument_would_hear_nothing_and_is_refused(
+    endpoint: str, client: CoordinatorClient
+) -> None:
+    with pytest.raises(InstrumentNotSupported, match=rf"FlowInstrument .* {endpoint}"), FlowInstrument():
+        client.submit(sleeping(0))
+
+
+def test_a_detached_flow_is_followed_again_by_its_number(
+    endpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Flow() as f:
+        f.wait = sleep(0.3)
+        f.talk = talk_after(f.wait)
+    with connect(endpoint) as leaving:
+        run = leaving.submit(f, detach=True, label="long").run
+    with connect(endpoint) as one, connect(endpoint) as other:
+        handles = [one.handle(run), other.handle(run)]
+        assert one.handle(run) is handles[0]
+        assert {handle.label for handle in handles} == {"long"}
+        reports = [handle.result() for handle in handles]
+        assert [report.nodes["talk"].runs for report in reports] == [1, 1]
+        assert {node.state for node in handles[1].progress.values()} == {"done"}
+        assert capsys.readouterr().out == "awake\n" * 2
+        assert one.handle(run).result() == reports[0]
+
+
+def test_who_follows_a_flow_hears_its_error_and_may_cancel_it(endpoint: str) -> None:
+    with Flow() as bad:
+        bad.culprit = fail("missing")
+    with connect(endpoint) as owner, connect(endpoint) as client:
+        failed = owner.submit(bad).run
+        with pytest.raises(LookupError, match="missing") as caught:
+            client.handle(failed).result()
+        assert "culprit" in caught.value.__notes__[0]
+        running = owner.submit(sleeping(100))
+        followed = client.handle(running.run)
+        followed.cancel()
+        for handle in (followed, running):
+            with pytest.raises(FlowCancelled):
+                handle.result()
+        with pytest.raises(RequestRejected, match="there is no run 9999"):
+            client.handle(9999)
+
+
+def test_who_only_follows_a_flow_may_leave(endpoint: str) -> None:
+    with connect(endpoint) as owner:
+        handle = owner.submit(sleeping(0.3))
+        with connect(endpoint) as client:
+            client.handle(handle.run)
+        assert handle.result().status == "done"
 
 
 def test_waiting_may_be_bounded_and_goes_on(client: CoordinatorClient) -> None:
@@ -312,7 +410,7 @@ def test_a_flow_that_does_not_decode_is_an_error_for_that_client_only(
 ) -> None:
     handle = client.submit(sleeping(0.2))
     with pytest.raises(RequestRejected, match="the flow does not decode"):
-        client._ask(99, Submit(99, "x", b"\xc1", {}, {}, None, None, True, {}, False), Accepted)
+        client._ask(99, Submit(99, "x", b"\xc1", {}, {}, None, None, True, {}, None, False), Accepted)
     handle.result()
 
 
@@ -336,7 +434,7 @@ def test_another_version_is_refused_with_both_named(
     endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "SERVICE_VERSION", 99)
-    with pytest.raises(VersionMismatch, match=r"protocol 1 .* protocol 99"):
+    with pytest.raises(VersionMismatch, match=r"protocol \d .* protocol 99"):
         connect(endpoint)
 
 

@@ -47,7 +47,8 @@ def good() -> FlowSpec:
 def submit(spec: Any, **others: Any) -> Submit:
     fields = {
         "request": 1, "label": "x", "spec": spec, "parameters": {}, "limits": {}, "constant_limit": None,
-        "timeout_s": None, "terminate_on_node_error": True, "states": {}, "detached": False,
+        "timeout_s": None, "terminate_on_node_error": True, "states": {}, "context": None,
+            "detached": False,
     }  # fmt: skip
     return Submit(**(fields | others))
 
