@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
+from executor.interrupting import Gate
 from executor.marks import mark
 from executor.page import CURRENT, PRINTED, Page
 
@@ -19,17 +21,21 @@ _DESCRIPTORS: Final = (1, 2)
 
 
 class Printing:
-    """Replaces ``sys.stdout`` and ``sys.stderr``; ``settle`` after each step that ``has_printed``."""
+    """Replaces ``sys.stdout`` and ``sys.stderr``; ``settle`` after each step that ``has_printed``.
+
+    ``gate`` is that of the bodies which print: set it before the first one runs.
+    """
 
     def __init__(self, secret: bytes, page: Page, pipes: Iterable[int]) -> None:
         """Take over descriptors 1 and 2; ``pipes`` are what they are to be, and are closed."""
         self.has_printed = False
+        self.gate = Gate()
         self._cells = page.cells
         old = (sys.stdout, sys.stderr)
         for descriptor, pipe in zip(_DESCRIPTORS, pipes, strict=True):
             os.dup2(pipe, descriptor)
             os.close(pipe)
-        self._raw = [_MarkedOutput(each, secret, page.cells) for each in _DESCRIPTORS]
+        self._raw = [_MarkedOutput(each, secret, page.cells, self) for each in _DESCRIPTORS]
         for raw, name, former in zip(self._raw, ("stdout", "stderr"), old, strict=True):
             stream = io.TextIOWrapper(
                 _Noticing(raw, self),
@@ -68,12 +74,14 @@ class _Noticing(io.BufferedWriter):
 class _MarkedOutput(io.RawIOBase):
     """Writes to a descriptor, with a mark before it where another attempt than the last one prints."""
 
-    def __init__(self, descriptor: int, secret: bytes, cells: memoryview) -> None:
+    def __init__(self, descriptor: int, secret: bytes, cells: memoryview, printing: Printing) -> None:
         super().__init__()
         self.name = "<stdout>" if descriptor == 1 else "<stderr>"
         self._descriptor = descriptor
         self._secret = secret
         self._cells = cells
+        self._printing = printing
+        self._thread = get_ident()
         self._marked = 0
         self._pipe = os.fstat(descriptor).st_ino
 
@@ -87,6 +95,17 @@ class _MarkedOutput(io.RawIOBase):
         return False
 
     def write(self, data: Buffer, /) -> int:
+        # Threads that bodies start print too. No signal is handled there, and the gate is not theirs.
+        if get_ident() != self._thread:
+            return self._write(data)
+        gate = self._printing.gate
+        was_open, gate.is_open = gate.is_open, False  # interrupted here, Python would write it again
+        try:
+            return self._write(data)
+        finally:
+            gate.is_open = was_open
+
+    def _write(self, data: Buffer) -> int:
         number: int = self._cells[CURRENT]
         if number != self._marked:
             self._mark(number)

@@ -169,6 +169,8 @@ class Worker:
         self._hub.attach(self._reporter)
         if page is not None:
             listen(page.cells, self._hub.gate)
+            if printing is not None:
+                printing.gate = self._hub.gate
             os.register_at_fork(after_in_child=self._leave_to_child)
         self._handlers: dict[type, Callable[[Any, Envelope[FromCoordinator]], None]] = {
             Welcome: self._welcome,

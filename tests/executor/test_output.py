@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from executor.body import Stream
+from executor.body import Interrupted, Stream
 from executor.losses import error_of
 from executor.output import LastOutput, Printed, pass_on
+from executor.page import CURRENT, TARGET
 from executor.pool import Pool
 from protocol.messages import StreamInput
 from protocol.serialization import dumps
@@ -87,6 +89,28 @@ def print_and_die(lines: int) -> None:
     os.abort()
 
 
+def print_as_an_interrupt_comes() -> str:
+    """The signal comes when the bytes have been written and Python does not know it yet."""
+    cells, write = sys.stdout.buffer.raw._cells, os.write  # type: ignore[attr-defined]
+
+    def write_and_signal(descriptor: int, data: bytes) -> int:
+        written = write(descriptor, data)
+        cells[TARGET] = cells[CURRENT]
+        signal.raise_signal(signal.SIGUSR1)
+        return written
+
+    os.write = write_and_signal
+    try:
+        print("once")
+    finally:
+        os.write = write
+    try:
+        signal.raise_signal(signal.SIGUSR1)
+    except Interrupted:
+        return "interrupted when it had printed"
+    return "not interrupted"
+
+
 def redirect(path: str) -> str:
     saved = os.dup(1)
     file = os.open(path, os.O_WRONLY | os.O_CREAT)
@@ -143,6 +167,13 @@ def test_the_last_lines_are_part_of_the_error_p8(owner: Owner, page: Page) -> No
     assert len(output) == 10
     assert "It printed last:\n  | line " in str(error_of(owner.losses[1], "n", 0, 0))
     assert page.text() == "".join(f"line {line}\n" for line in range(1000))
+
+
+def test_an_interrupt_while_a_body_prints_makes_nothing_appear_twice_f6(
+    owner: Owner, page: Page
+) -> None:
+    assert owner.result(1, print_as_an_interrupt_comes) == "interrupted when it had printed"
+    assert page.text() == "once\n"
 
 
 def test_a_file_put_in_the_place_of_standard_output_gets_no_marks_f30(
