@@ -53,7 +53,7 @@ class MarkReader:
         return pieces
 
     def finish(self) -> list[tuple[int, bytes]]:
-        """What was held back: nothing more will come."""
+        """What was held back: nothing more is there, so it is no mark."""
         pieces: list[tuple[int, bytes]] = []
         self._add(pieces, self._rest)
         self._rest = b""

@@ -76,9 +76,10 @@ class Outputs:
             try:
                 data = os.read(source, READ_BYTES)
             except BlockingIOError:
+                yield from pipe.held()
                 return
             if not data:
-                yield from pipe.pieces(pipe.marks.finish())
+                yield from pipe.held()
                 del self._pipes[source]
                 os.close(source)
                 return
@@ -94,6 +95,7 @@ class Outputs:
                 with suppress(BlockingIOError):
                     while data := os.read(source, READ_BYTES):
                         yield from pipe.pieces(pipe.marks.feed(data))
+                yield from pipe.held()
 
     def close(self) -> None:
         for source in self._pipes:
@@ -110,6 +112,10 @@ class _Pipe:
     def pieces(self, parts: list[tuple[int, bytes]]) -> Iterator[Piece]:
         for number, data in parts:
             yield Piece(self.worker, number, self.is_error, data)
+
+    def held(self) -> Iterator[Piece]:
+        """What looked like the beginning of a mark, once the pipe is empty: marks come whole."""
+        yield from self.pieces(self.marks.finish())
 
 
 class LastOutput:

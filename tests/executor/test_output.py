@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import pytest
 
 from executor.body import Interrupted, Stream
 from executor.losses import error_of
-from executor.output import LastOutput, Printed, pass_on
+from executor.marks import SECRET_BYTES, mark
+from executor.output import LastOutput, Outputs, Piece, Printed, pass_on
 from executor.page import CURRENT, TARGET
 from executor.pool import Pool
 from protocol.messages import StreamInput
@@ -91,9 +94,10 @@ def print_and_die(lines: int) -> None:
 
 def print_as_an_interrupt_comes() -> str:
     """The signal comes when the bytes have been written and Python does not know it yet."""
-    cells, write = sys.stdout.buffer.raw._cells, os.write  # type: ignore[attr-defined]
+    output: Any = sys.stdout
+    cells, write = output.buffer.raw._cells, os.write
 
-    def write_and_signal(descriptor: int, data: bytes) -> int:
+    def write_and_signal(descriptor: int, data: Any) -> int:
         written = write(descriptor, data)
         cells[TARGET] = cells[CURRENT]
         signal.raise_signal(signal.SIGUSR1)
@@ -195,6 +199,30 @@ class _Unwritable:
         raise BrokenPipeError
 
     def flush(self) -> None: ...
+
+
+@pytest.mark.parametrize("read", [Outputs.read, lambda outputs, _: outputs.read_all()])
+def test_a_last_line_is_shown_at_once_though_a_mark_may_begin_as_it_ends(
+    read: Callable[[Outputs, int], Iterator[Piece]],
+) -> None:
+    outputs = Outputs()
+    secret = b"\n" + bytes(range(SECRET_BYTES - 1))
+    ends = outputs.open(1, secret)
+    source = next(iter(outputs))
+    for number in (1, 2):
+        os.write(ends[0], mark(secret, number) + b"a line\n")
+        assert [(each.number, each.data) for each in joined(read(outputs, source))] == [
+            (number, b"a line\n")
+        ]
+    for end in ends:
+        os.close(end)
+    outputs.close()
+
+
+def joined(pieces: Iterator[Piece]) -> list[Piece]:
+    """With one piece where several of an attempt follow each other."""
+    groups = groupby(pieces, key=lambda each: replace(each, data=b""))
+    return [replace(of, data=b"".join(each.data for each in group)) for of, group in groups]
 
 
 def test_only_the_end_is_remembered() -> None:
