@@ -8,6 +8,7 @@ column is the cost per node at the largest size as a ratio of that at the smalle
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from time import process_time
 
@@ -87,6 +88,16 @@ def peeled(flow: Flow, count: int) -> None:
     setattr(flow, f"cell{count - 1}", increment(getattr(flow, f"cell{count - 2}")))
 
 
+def tangle(flow: Flow, count: int) -> None:
+    """One component: each cell reads two at random, of which it must await what is before it."""
+    rng = random.Random(count)
+    for cell in range(count):
+        readings = [rng.randrange(count) for _ in range(2)]
+        past = [getattr(flow, f"cell{other}") for other in readings]
+        made = join_past(*past) if readings[0] < cell else exchange(*past)
+        setattr(flow, f"cell{cell}", made)
+
+
 def seconds(shape: Callable[[Flow, int], None], count: int) -> float:
     started = process_time()
     with Flow() as flow:
@@ -99,7 +110,7 @@ def seconds(shape: Callable[[Flow, int], None], count: int) -> float:
 def main() -> None:
     seconds(chain, SIZES[0])
     print(f"{'us per node at':<18}" + "".join(f"{size:>10,}" for size in SIZES) + "     ratio")
-    for shape in (chain, stacked_diamonds, fan_out, ladder_of_cycles, mesh, peeled):
+    for shape in (chain, stacked_diamonds, fan_out, ladder_of_cycles, mesh, peeled, tangle):
         costs = [min(seconds(shape, size) for _ in range(2)) / size for size in SIZES]
         columns = "".join(f"{cost * 1e6:>10.1f}" for cost in costs)
         print(f"{shape.__name__:<18}{columns}{costs[-1] / costs[0]:>10.2f}")

@@ -111,12 +111,15 @@ class Observed:
 
 @dataclass
 class Evaluated:
-    """One run as it must be. ``blocked``: it waits for a chunk that was not seen to be emitted."""
+    """One run as it must be. ``blocked``: it waits for a chunk that was not seen to be emitted.
+
+    ``cancelled``: the ports whose stream it cancels, and how many chunks it emits before.
+    """
 
     chunks: list[tuple[Any, ...]] = field(default_factory=list)
     outputs: Any = None
     blocked: bool = False
-    cancelled: set[int] = field(default_factory=set)  # ports whose stream it cancelled
+    cancelled: dict[int, int] = field(default_factory=dict)
     throws: int = 0
     state: dict[str, int] = field(default_factory=new_state)  # of a class, after the run
 
@@ -213,7 +216,7 @@ class _Body:
                         return run
                 case "cancel":
                     if arguments[0] in self._streams:
-                        run.cancelled.add(arguments[0])
+                        run.cancelled.setdefault(arguments[0], len(run.chunks))
                 case "emit":
                     run.chunks.append(_outputs(self._node, arguments[0]))
                     if len(run.chunks) in self._throws:
@@ -227,7 +230,8 @@ class _Body:
         if action == "skip":
             return SKIPPED
         if action == "reraise":  # rule 59a: the run ends, and what it reads is cancelled
-            self._run.cancelled |= set(self._streams)
+            for port in self._streams:
+                self._run.cancelled.setdefault(port, len(self._run.chunks))
         if self._generates and given in ((), (None,)) and (action, given) != ("raise", (None,)):
             return accumulated(self._node.accumulate, self._run.chunks)
         return _outputs(self._node, *given)
@@ -255,7 +259,7 @@ def _map(node: Node, inputs: list[Any], throws: Sequence[int]) -> Evaluated:
     elements = [map_element(node.name, node.script.skips, chunk, beside) for chunk in chunks]
     run = Evaluated([(element,) for element in elements if element is not None], NO_FINAL, is_open)
     if throws:
-        return Evaluated(run.chunks[: throws[0]], NO_FINAL, cancelled={0}, throws=1)
+        return Evaluated(run.chunks[: throws[0]], NO_FINAL, cancelled={0: throws[0]}, throws=1)
     return run
 
 

@@ -7,10 +7,13 @@ per component find the next node. Whether the component falls apart is told by t
 its nodes, the *root*: of the nodes it reaches, and of those that reach it. When a node is taken out,
 only those above it in a tree are looked at; what a tree cannot take back is in the component no more.
 
-The trees prefer paths through nodes created late, which are taken out late: a node's *width* is the
-lowest number on its path. If nodes are taken out in order of creation, those above one that is taken
-out are exactly those that the root loses. The root is from the middle, so that pieces that break off
-tend to be small.
+The trees prefer paths through nodes that are taken out late. Which these are is *forecast*: the order
+in which the members would begin if none of them broke off (Kahn 1962, Comm. ACM 5:558, the
+first-created of those that could be next). A node's *width* is the earliest turn on its path, and each
+path is as wide as can be (Pollack 1960, Oper. Res. 8:733). As far as the forecast holds, those above a
+node that is taken out are exactly those that the root loses, so each node moves a few times in all; what
+is delayed does not depend on it. The root is from the middle, so that pieces that break off tend to be
+small.
 """
 
 from __future__ import annotations
@@ -90,7 +93,7 @@ class Breaking:
         return found
 
     def _establish(self, members: list[int]) -> _Component:
-        component = _Component(members, self._producers, self._consumers)
+        component = _Component()
         for node in members:
             self._component[node] = component
         for node in members:
@@ -99,13 +102,37 @@ class Breaking:
             )
             component.lacking += self._lacking[node]
         component.able = [node for node in members if not self._lacking[node]]
+        component.plant(self._forecast(members, component), self._producers, self._consumers)
         return component
+
+    def _forecast(self, members: list[int], component: _Component) -> dict[int, int]:
+        """The turn of each member, in that order, if the component did not fall apart."""
+        lacking = {node: self._lacking[node] for node in members}
+        able = component.able.copy()
+        turns: dict[int, int] = {}
+        while able:
+            node = heapq.heappop(able)
+            turns[node] = len(turns)
+            for consumer in self._waiting_for(node, component):
+                lacking[consumer] -= 1
+                if not lacking[consumer]:
+                    heapq.heappush(able, consumer)
+        for node in members:
+            turns.setdefault(node, len(turns))  # one that never can begin
+        return turns
 
     def _internal(self, node: int, component: _Component) -> Iterator[int]:
         """The inputs of a node that its component feeds."""
         for index in self._inputs[node]:
             if self._component.get(self._edges[index].producer) is component:
                 yield index
+
+    def _waiting_for(self, node: int, component: _Component) -> Iterator[int]:
+        """The consumer of each output of a node, in the component, that has no default for it."""
+        for index in self._outputs[node]:
+            edge = self._edges[index]
+            if not edge.has_default and self._component.get(edge.consumer) is component:
+                yield edge.consumer
 
     def _break_freely(self, component: _Component) -> None:
         """Break all cycles of a component in which every node is able."""
@@ -129,14 +156,11 @@ class Breaking:
         for index in self._internal(node, component):
             component.lacking -= not self._edges[index].has_default
         del self._component[node]
-        for index in self._outputs[node]:
-            edge = self._edges[index]
-            if edge.has_default or self._component.get(edge.consumer) is not component:
-                continue
+        for consumer in self._waiting_for(node, component):
             component.lacking -= 1
-            self._lacking[edge.consumer] -= 1
-            if not self._lacking[edge.consumer]:
-                heapq.heappush(component.able, edge.consumer)
+            self._lacking[consumer] -= 1
+            if not self._lacking[consumer]:
+                heapq.heappush(component.able, consumer)
 
 
 class _Component:
@@ -146,12 +170,19 @@ class _Component:
     it may hold nodes that have left.
     """
 
-    def __init__(self, members: list[int], producers: Neighbours, consumers: Neighbours) -> None:
+    reached: _Tree
+    _reaching: _Tree
+
+    def __init__(self) -> None:
         self.lacking = 0
         self.able: list[int] = []
-        self._root = members[len(members) // 2]
-        self.reached = _Tree(self._root, members, consumers, producers)
-        self._reaching = _Tree(self._root, members, producers, consumers)
+        self._root = -1
+
+    def plant(self, turns: Mapping[int, int], producers: Neighbours, consumers: Neighbours) -> None:
+        """Grow the trees of its members, ``turns`` by forecast."""
+        self._root = list(turns)[len(turns) // 2]
+        self.reached = _Tree(self._root, turns, consumers, producers)
+        self._reaching = _Tree(self._root, turns, producers, consumers)
 
     def without(self, node: int) -> list[int]:
         """Take a node out; returns what is no longer part of the component, in ascending order.
@@ -168,15 +199,22 @@ class _Component:
 
 
 class _Tree:
-    """The paths from a root to all nodes that it reaches, over ``ahead``; ``behind`` is the reverse."""
+    """The paths from a root to all nodes that it reaches, over ``ahead``; ``behind`` is the reverse.
 
-    def __init__(self, root: int, members: list[int], ahead: Neighbours, behind: Neighbours) -> None:
+    ``turns`` holds what is to be reached, with the moment at which each is expected to be taken out.
+    """
+
+    def __init__(
+        self, root: int, turns: Mapping[int, int], ahead: Neighbours, behind: Neighbours
+    ) -> None:
+        self._turns = turns
         self._ahead = ahead
         self._behind = behind
         self._below: dict[int, int] = {root: root}  # the next node on the path to the root
         self._above: defaultdict[int, list[int]] = defaultdict(list)  # may hold nodes that have moved
-        self._width = {root: root}
-        self._grow([(-min(root, node), node, root) for node in ahead[root]], set(members) - {root})
+        self._width = {root: turns[root]}
+        missing = set(turns) - {root}
+        self._grow([self._path(node, root) for node in ahead[root] if node in missing], missing)
 
     def nodes(self) -> Iterable[int]:
         return self._below.keys()
@@ -186,7 +224,7 @@ class _Tree:
         above = self._all_above(node)
         self.drop((node,))
         loose = [
-            (-min(self._width[other], end), end, other)
+            self._path(end, other)
             for end in above
             for other in self._behind[end]
             if other in self._below and other not in above
@@ -224,4 +262,7 @@ class _Tree:
             self._width[node] = -narrow
             for other in self._ahead[node]:
                 if other in missing:
-                    heapq.heappush(loose, (max(narrow, -other), other, node))
+                    heapq.heappush(loose, self._path(other, node))
+
+    def _path(self, node: int, below: int) -> tuple[int, int, int]:
+        return -min(self._width[below], self._turns[node]), node, below

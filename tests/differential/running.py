@@ -233,9 +233,15 @@ class _Cancels:
     def certain(self, number: int, run: int) -> int:
         """How many readers of a run have cancelled its stream."""
         return sum(
-            index in self._reference.run(reader, reading).cancelled
+            self._has_cancelled(reader, index, reading)
             for reader, index, reading in self._readings(number, run)
         )
+
+    def _has_cancelled(self, reader: int, index: int, reading: int) -> bool:
+        """Whether it came so far: what follows a chunk is done only when the body goes on from there."""
+        emitted = self._reference.run(reader, reading).cancelled.get(index)
+        seen = self._seen[reader, reading]
+        return emitted is not None and (seen.ended or emitted == 0 or emitted < len(seen.chunks))
 
     def possible(self, number: int, run: int) -> int:
         """With those that were cancelled themselves with nothing left to emit: they ended by that and

@@ -70,6 +70,12 @@ def test_i10_values_depend_on_no_schedule_and_no_delay_of_messages(seeds: range)
             run_and_check(graph, Way("simulation", window, seed + window))
 
 
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_cancel_behind_the_chunk_at_which_a_body_is_left_is_never_made_rule_51(window: int) -> None:
+    # Node n4 stops at its first chunk (``drain=False``); it would cancel n6 only after that.
+    run_and_check(random_graph(4393), Way("inline", window, 4393))
+
+
 def test_rules_19_to_31_the_planner_breaks_cycles_where_symbolic_execution_does() -> None:
     unsatisfiable = 0
     for seed in range(3000):
