@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol, Unpack
@@ -23,6 +24,7 @@ from executor.page import create_page
 from executor.peer import Peer
 from executor.pool import Pool
 from executor.resources import reserve_descriptors
+from executor.scheduling import CPUS, MEMORY, checked_resources
 from executor.sites import LOCAL
 from executor.sizing import checked_size
 from protocol.client_messages import WorkerStatus
@@ -63,9 +65,15 @@ class JoinablePool(Pool):
     ``show`` is given what workers print, wherever they are.
     """
 
-    def __init__(self, workers: int | None, show: Print, **limits: Unpack[LimitOptions]) -> None:
+    def __init__(
+        self,
+        workers: int | None,
+        show: Print,
+        resources: Mapping[str, float] | None = None,
+        **limits: Unpack[LimitOptions],
+    ) -> None:
         self._sites: dict[int, _Site] = {}
-        super().__init__(workers, show=show, **limits)
+        super().__init__(workers, show=show, resources=resources, **limits)
 
     @staticmethod
     def _checked_size(workers: int | None) -> int:
@@ -73,16 +81,21 @@ class JoinablePool(Pool):
 
     # -- agents ------------------------------------------------------------------------------------
 
-    def join(self, agent: Agent, workers: int) -> int:
+    def join(self, agent: Agent, workers: int, resources: Mapping[str, float] | None = None) -> int:
         """Order so many workers of an agent, now and as they end; the number of its site.
 
+        ``resources`` are added to the pool's until the agent leaves; bodies of any worker claim them.
+
         Raises:
-            ValueError: the number is not a positive one.
+            TypeError, ValueError: the number is not a positive one, or the resources make no sense.
             OSError: this process may not have descriptors enough.
         """
         size = checked_size(workers)
+        brought = checked_resources(resources)
+        if not brought.keys().isdisjoint((CPUS, MEMORY)):
+            raise ValueError(f"{CPUS} and {MEMORY} are this host's: the coordinator counts them itself")
         reserve_descriptors(self.workers + size)
-        site, actions = self._machine.join(size, monotonic())
+        site, actions = self._machine.join(size, monotonic(), brought)
         self._sites[site] = _Site(agent, size)
         self.workers = self._machine.size
         self._do(actions)
@@ -111,8 +124,9 @@ class JoinablePool(Pool):
         if self._was_ordered(site, worker):
             try:
                 pidfd = os.pidfd_open(pid)
-            except ProcessLookupError:
-                return  # its end will be reported next
+            except ProcessLookupError:  # its end will be reported next, and blamed by its pid
+                self._machine.started(worker, pid)
+                return
             self._registry.note(Started(worker, pid), [pidfd], monotonic())
 
     def worker_not_started(self, site: int, worker: int, reason: str) -> None:
@@ -137,6 +151,20 @@ class JoinablePool(Pool):
         )
 
     # -- as a pool -----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """As any pool does; agents notice by themselves that it is over."""
+        self._forget_agents()
+        super().close()
+
+    def kill(self) -> None:
+        """As any pool does; agents notice by themselves that it is over."""
+        self._forget_agents()
+        super().kill()
+
+    def _forget_agents(self) -> None:
+        for site in list(self._sites):
+            self.agent_gone(site)
 
     def _spawn(self, worker: int) -> None:
         number = self._machine.site_of(worker)

@@ -63,12 +63,12 @@ class PoolMachine(Roster):
         look: Look = see_nothing,
         totals: Totals = _NO_TOTALS,
     ) -> None:
-        super().__init__(size, limits.grace_s)
+        super().__init__(size, limits.grace_s, totals)
         self.limits = limits
         self.dropped = 0
         """Counts reports about attempts that the reporting worker does not hold."""
         self._leases: dict[AttemptKey, Lease] = {}
-        self._scheduler = Scheduler(self._workers, totals, size)
+        self._scheduler = Scheduler(self._workers, self._sites.totals, size)
         self._line = self._scheduler.line
         self._look = look
         self._ladder = Ladder(limits.grace_s, look)
@@ -79,10 +79,10 @@ class PoolMachine(Roster):
 
     # -- workers ----------------------------------------------------------------------------------
 
-    def join(self, size: int, now: float) -> tuple[int, list[Action]]:
-        """An agent brings so many workers: its site."""
-        site = self._sites.join(size)
-        return site, self.start(now)
+    def join(self, size: int, now: float, resources: Totals = _NO_TOTALS) -> tuple[int, list[Action]]:
+        """An agent brings so many workers, and resources that go again when it leaves: its site."""
+        site = self._sites.join(size, resources)
+        return site, [*self.start(now), *self.assign_line()]
 
     def leave(self, site: int, now: float) -> list[Action]:
         """An agent's workers finish what they run, take nothing new and end."""

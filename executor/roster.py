@@ -17,6 +17,7 @@ from executor.actions import (
 from executor.errors import PoolBroken
 from executor.host import WorkerLoss
 from executor.placement import Load
+from executor.scheduling import Totals
 from executor.sites import Sites
 from executor.worker_states import WorkerEvent, WorkerRecord, WorkerState
 from protocol.client_messages import WorkerStatus
@@ -35,11 +36,11 @@ class Roster:
     ``grace_s``: how long one may take that was told to end.
     """
 
-    def __init__(self, size: int, grace_s: float) -> None:
+    def __init__(self, size: int, grace_s: float, totals: Totals) -> None:
         self.failure: PoolBroken | None = None
         self.stopping = False
         self._grace_s = grace_s
-        self._sites = Sites(size)
+        self._sites = Sites(size, totals)
         self._workers: dict[int, WorkerRecord] = {}
         self._spawned = 0
 

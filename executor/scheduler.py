@@ -25,7 +25,10 @@ _NOTHING: Final[frozenset[str]] = frozenset()
 
 
 class Scheduler:
-    """What waits in ``line``, and what those that run have claimed; ``workers`` are the pool's own."""
+    """What waits in ``line``, and what those that run have claimed.
+
+    ``workers`` are the pool's own, and so are ``totals``, which grow and shrink as agents come and go.
+    """
 
     def __init__(self, workers: dict[int, WorkerRecord], totals: Totals, size: int) -> None:
         self.line = Line()

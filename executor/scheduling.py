@@ -12,6 +12,7 @@ resource, whoever else needs that one waits behind it, so nothing starves.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
@@ -126,12 +127,13 @@ def shortages(demand: Demand, totals: Totals) -> list[Shortage]:
 class Ledger:
     """What of a pool's resources is claimed by attempts with a demand.
 
-    How many processors there are changes with the workers, so their number is always given.
+    How many processors there are changes with the workers, so their number is always given. ``totals``
+    may shrink to less than is claimed: then nobody more gets any until that is given back.
     """
 
     def __init__(self, totals: Totals) -> None:
         self._totals = totals
-        self._claimed = {CPUS: 0.0, **dict.fromkeys(totals, 0.0)}
+        self._claimed: dict[str, float] = defaultdict(float)
         self._claims = 0
 
     @property
@@ -148,6 +150,7 @@ class Ledger:
         self._claims += 1
         for name, amount in demand:
             self._claimed[name] += amount
+            assert name == CPUS or self._claimed[name] <= self._totals[name] * (1 + 1e-9), name
 
     def give_back(self, demand: Demand) -> None:
         self._claims -= 1
@@ -161,7 +164,7 @@ class Ledger:
         return self._claims == 0
 
     def check(self, claimed: Iterable[Demand]) -> None:
-        """Assert that these are the claims, and that they fit."""
+        """Assert that these are the claims."""
         sums = dict.fromkeys(self._claimed, 0.0)
         count = 0
         for demand in claimed:
@@ -171,7 +174,6 @@ class Ledger:
         assert count == self._claims, (count, self._claims)
         for name, total in sums.items():
             assert math.isclose(total, self._claimed[name], abs_tol=1e-6), name
-            assert name == CPUS or total <= self._totals[name] * (1 + 1e-9), (name, total)
 
     def _free(self, name: str) -> float:
         return self._totals.get(name, 0.0) - self._claimed.get(name, 0.0)

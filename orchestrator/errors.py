@@ -29,7 +29,7 @@ class NotEnoughResources(InvalidFlowError):  # noqa: N818 - says what happened
     def __str__(self) -> str:
         return (
             f"node {self.node!r} ({self.place}) {'; it '.join(self.shortages)}. Ask for less, or give "
-            "the pool more: Pool(workers, resources={...})"
+            "the pool more: Pool(workers, resources={...}), or --resource NAME=AMOUNT"
         )
 
 

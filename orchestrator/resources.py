@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-from executor.scheduling import CPUS, Totals, shortages
+from executor.scheduling import CPUS, MEMORY, Totals, shortages
 from orchestrator.errors import NotEnoughResources
 from orchestrator.spec import FlowSpec
 
@@ -12,13 +10,18 @@ from orchestrator.spec import FlowSpec
 def check_resources(spec: FlowSpec, totals: Totals) -> None:
     """Refuse a flow with a node that could never run.
 
-    A pool that has no worker yet may come to have any number of processors.
+    A pool that has no worker yet may come to have any number of processors, and whatever else agents
+    bring along.
 
     Raises:
         NotEnoughResources: it asks for more than there is.
     """
-    totals = totals if totals[CPUS] else {**totals, CPUS: math.inf}
+    is_open = not totals[CPUS]
     for node in spec.nodes:
-        lacks = shortages(node.demand, totals) if node.demand and node.placement == "process" else ()
+        if not node.demand or node.placement != "process":
+            continue
+        lacks = shortages(node.demand, totals)
+        if is_open:
+            lacks = [shortage for shortage in lacks if shortage.name == MEMORY]
         if lacks:
             raise NotEnoughResources(node.name, node.place, tuple(map(str, lacks)))

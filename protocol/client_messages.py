@@ -94,10 +94,14 @@ class StopService(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
 
 
 class Join(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
-    """Agent -> coordinator: we bring so many worker processes; ``SpawnWorker`` follows for each."""
+    """Agent -> coordinator: we bring so many worker processes; ``SpawnWorker`` follows for each.
+
+    ``resources`` may be claimed beside the pool's own until we leave.
+    """
 
     request: int
     workers: int
+    resources: dict[str, float]
 
 
 class WorkerStarted(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import ExitStack
 
 import click
 
 from orchestrator.cli import service, show
 from orchestrator.cli.exits import reporting
 from orchestrator.cli.loading import load
+from orchestrator.cli.options import resource_option, setting_option
 from orchestrator.graph.flow import Flow
 from orchestrator.report import RunReport
 
@@ -36,13 +37,14 @@ def main() -> None:
     type=click.IntRange(min=0),
     help="Worker processes (default: one per processor); 0 runs all in this process.",
 )
+@setting_option
 @click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Give a parameter a value: JSON, else a string. May be repeated.",
+    "--keep-going",
+    "-k",
+    is_flag=True,
+    help="Run all that does not need a failed node; else the first failure ends the run.",
 )
+@resource_option
 @click.option(
     "--connect",
     "endpoint",
@@ -54,9 +56,11 @@ def main() -> None:
 def run(
     target: str,
     workers: int | None,
-    settings: tuple[str, ...],
+    parameters: dict[str, object],
+    resources: dict[str, float],
     endpoint: str | None,
     *,
+    keep_going: bool,
     detach: bool,
     as_json: bool,
 ) -> None:
@@ -65,25 +69,45 @@ def run(
         raise click.UsageError("--detach needs --connect ENDPOINT: nothing here outlives this command")
     if endpoint is not None and workers is not None:
         raise click.UsageError("give either --workers or --connect: a coordinator has its own workers")
-    parameters = dict(_setting(setting) for setting in settings)
+    if resources and (endpoint is not None or workers == 0):
+        raise click.UsageError("--resource is what the workers have that are started here")
     flow = load(target)
     with reporting():
         if endpoint is None:
-            report = _run_here(flow, workers, parameters)
+            report = _run_here(flow, workers, parameters, resources, keep_going=keep_going)
         elif detach:
-            service.begin(endpoint, flow, parameters, target)
+            service.begin(endpoint, flow, parameters, target, keep_going=keep_going)
             return
         else:
-            report = service.run_there(endpoint, flow, parameters, target)
+            report = service.run_there(endpoint, flow, parameters, target, keep_going=keep_going)
     show.report(report, as_json=as_json)
 
 
-def _run_here(flow: Flow, workers: int | None, parameters: dict[str, object]) -> RunReport:
-    from orchestrator.cli.display import Display  # noqa: PLC0415 - other commands start faster without
+def _run_here(
+    flow: Flow,
+    workers: int | None,
+    parameters: dict[str, object],
+    resources: dict[str, float],
+    *,
+    keep_going: bool,
+) -> RunReport:
+    from executor.pool import Pool  # noqa: PLC0415 - other commands start faster without
+    from orchestrator.cli.display import Display  # noqa: PLC0415 - as above
     from orchestrator.running import run_flow  # noqa: PLC0415
 
-    with Display() as display:
-        return run_flow(flow, workers=workers, parameters=parameters, observe=display.observe)
+    with ExitStack() as stack:
+        display = stack.enter_context(Display())
+        pool = None
+        if resources:
+            pool, workers = stack.enter_context(Pool(workers, resources=resources)), None
+        return run_flow(
+            flow,
+            workers=workers,
+            pool=pool,
+            parameters=parameters,
+            terminate_on_node_error=not keep_going,
+            observe=display.observe,
+        )
 
 
 @main.command()
@@ -92,16 +116,6 @@ def check(target: str) -> None:
     """Plan the flow of TARGET without running it; print its graph and delays, or what is wrong."""
     with reporting():
         show.graph(load(target).plan())
-
-
-def _setting(text: str) -> tuple[str, object]:
-    name, separator, value = text.partition("=")
-    if not separator or not name.isidentifier():
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--set")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 for command in service.COMMANDS:

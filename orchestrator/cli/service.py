@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -13,6 +14,7 @@ import click
 from orchestrator.cli import show
 from orchestrator.cli.exits import reporting
 from orchestrator.cli.loading import load
+from orchestrator.cli.options import resource_option
 from orchestrator.graph.flow import Flow
 from orchestrator.report import RunReport
 
@@ -22,20 +24,32 @@ if TYPE_CHECKING:
 _WATCH_S: Final = 0.5
 
 
-def run_there(endpoint: str, flow: Flow, parameters: dict[str, object], label: str) -> RunReport:
+def run_there(
+    endpoint: str, flow: Flow, parameters: dict[str, object], label: str, *, keep_going: bool
+) -> RunReport:
     """Run a flow on a coordinator, follow it, and cancel it on Ctrl-C."""
     from orchestrator.cli.display import Display  # noqa: PLC0415 - other commands start faster without
 
     with _connected(endpoint) as client, Display() as display:
-        handle = client.submit(flow, parameters=parameters, label=label)
+        handle = client.submit(
+            flow, parameters=parameters, label=label, terminate_on_node_error=not keep_going
+        )
         display.follow(handle)
         return handle.finish()
 
 
-def begin(endpoint: str, flow: Flow, parameters: dict[str, object], label: str) -> None:
+def begin(
+    endpoint: str, flow: Flow, parameters: dict[str, object], label: str, *, keep_going: bool
+) -> None:
     """Begin a flow that goes on without us."""
     with _connected(endpoint) as client:
-        handle = client.submit(flow, parameters=parameters, label=label, detach=True)
+        handle = client.submit(
+            flow,
+            parameters=parameters,
+            label=label,
+            terminate_on_node_error=not keep_going,
+            detach=True,
+        )
         click.echo(
             f"run {handle.run} begins; follow it with: orchestrator follow {endpoint} {handle.run}"
         )
@@ -49,7 +63,8 @@ def begin(endpoint: str, flow: Flow, parameters: dict[str, object], label: str) 
     type=click.IntRange(min=0),
     help="Worker processes of its own (default: one per processor); 0 waits for some to join.",
 )
-def coordinator(endpoint: str, workers: int | None) -> None:
+@resource_option
+def coordinator(endpoint: str, workers: int | None, resources: dict[str, float]) -> None:
     """Run a coordinator for flows of several clients, until Ctrl-C or 'orchestrator stop'."""
     from orchestrator.service.server import serve  # noqa: PLC0415
 
@@ -59,7 +74,7 @@ def coordinator(endpoint: str, workers: int | None) -> None:
         click.echo(f"listening on {bound} with {count} workers", err=True)
 
     with reporting():
-        serve(endpoint, workers, say_ready)
+        serve(endpoint, workers, say_ready, resources)
 
 
 @click.command()
@@ -70,12 +85,14 @@ def coordinator(endpoint: str, workers: int | None) -> None:
     type=click.IntRange(min=1),
     help="Worker processes to bring (default: one per processor).",
 )
-def worker(endpoint: str, processes: int | None) -> None:
+@resource_option
+def worker(endpoint: str, processes: int | None, resources: dict[str, float]) -> None:
     """Bring worker processes to the coordinator on ENDPOINT; Ctrl-C lets them finish and leave."""
     from orchestrator.service.agent import bring_workers  # noqa: PLC0415
 
     with reporting():
-        bring_workers(endpoint, processes, lambda sentence: click.echo(sentence, err=True))
+        say = partial(click.echo, err=True)
+        bring_workers(endpoint, processes, say, resources)
 
 
 @click.command()

@@ -21,7 +21,7 @@ from executor.errors import RemoteTraceback
 from orchestrator.cli.display import duration
 from orchestrator.graph.describe import FlowDescription, InputDescription
 from orchestrator.report import RunReport
-from orchestrator.runtime.raising import NODE_NOTE
+from orchestrator.runtime.raising import NODE_NOTE, UNREACHED_NOTE
 from protocol.client_messages import RunStatus, Status, Waits, WorkerStatus
 
 
@@ -51,10 +51,28 @@ def is_of_node(error: BaseException) -> bool:
 
 def failure(error: BaseException) -> str:
     """What failed and where, with the user's own frames only."""
+    group = error.__cause__
+    if not (isinstance(group, BaseExceptionGroup) and error in group.exceptions):
+        return _failure(error, error.__cause__, _notes(error))
+    # The run went on after a failure; the first one says which nodes could not run.
+    notes = {each: _notes(each) for each in group.exceptions}
+    unreached = [note for note in notes[error] if note.startswith(UNREACHED_NOTE)]
+    notes[error] = [note for note in notes[error] if note not in unreached]
+    several = [
+        _failure(each, group.__cause__ if each is error else each.__cause__, notes[each])
+        for each in group.exceptions
+    ]
+    return "\n\n".join([*several, "; ".join([group.message, *unreached])])
+
+
+def _notes(error: BaseException) -> list[str]:
+    return list(getattr(error, "__notes__", ()))
+
+
+def _failure(error: BaseException, cause: BaseException | None, notes: list[str]) -> str:
     name = type(error).__qualname__
     text = str(error)
-    lines = [f"{name}: {text}" if text else name, *getattr(error, "__notes__", ())]
-    cause = error.__cause__
+    lines = [f"{name}: {text}" if text else name, *notes]
     if isinstance(cause, RemoteTraceback):
         lines.append(cause.text.rstrip())
     elif is_of_node(error):

@@ -38,6 +38,9 @@ from protocol.values import Local
 NODE_NOTE: Final = "raised in node "
 """How the note begins that every exception of a node's body carries."""
 
+UNREACHED_NOTE: Final = "not run, because they need what failed: "
+"""How the note begins that names the nodes which could not run."""
+
 _WHAT: Final = {
     Fault.CODE: "its code cannot be loaded where it is to run",
     Fault.INPUT: "an input cannot be unpickled",
@@ -120,7 +123,7 @@ def _of_several(failures: tuple[Failure, ...], unreached: tuple[str, ...]) -> Ba
         group.__cause__ = first.__cause__
         first.__cause__ = group
     if unreached:
-        first.add_note(f"not run, because they need what failed: {', '.join(unreached)}")
+        first.add_note(f"{UNREACHED_NOTE}{', '.join(unreached)}")
     return first
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -40,8 +40,15 @@ _JOIN: Final = 1  # the only request
 _MODES: Final = (os.O_RDWR, os.O_WRONLY, os.O_WRONLY)  # of a worker's page and its two pipes
 
 
-def bring_workers(endpoint: str, workers: int | None, say: Callable[[str], None]) -> None:
+def bring_workers(
+    endpoint: str,
+    workers: int | None,
+    say: Callable[[str], None],
+    resources: Mapping[str, float] | None = None,
+) -> None:
     """Serve a coordinator with so many worker processes (default: one per usable processor).
+
+    ``resources`` may be claimed by bodies, beside the coordinator's own, until it leaves.
 
     It returns when it has left: SIGINT and SIGTERM let it finish what runs, a second one ends it at
     once. ``say`` is told in sentences what happens. Call it in the main thread.
@@ -55,7 +62,7 @@ def bring_workers(endpoint: str, workers: int | None, say: Callable[[str], None]
     """
     size = checked_size(workers)
     with on_ending_signals(interrupt):
-        agent = _Agent(endpoint, size)
+        agent = _Agent(endpoint, size, resources or {})
         try:
             agent.join()
             with ending_signals_noted() as signals:  # orders arrive now: none may be torn
@@ -67,11 +74,12 @@ def bring_workers(endpoint: str, workers: int | None, say: Callable[[str], None]
 
 
 class _Agent:
-    def __init__(self, endpoint: str, size: int) -> None:
+    def __init__(self, endpoint: str, size: int, resources: Mapping[str, float]) -> None:
         self._link = ServiceLink(endpoint, self._hear)
         self.endpoint = self._link.endpoint
         self.coordinator = self._link.pid
         self._size = size
+        self._resources = resources
         self._answer: Confirmed | Rejected | None = None
         self._dismissal: Dismissed | None = None
         welcome = self._link.welcome
@@ -83,7 +91,7 @@ class _Agent:
             raise
 
     def join(self) -> None:
-        self._link.session.add(Join(_JOIN, self._size))
+        self._link.session.add(Join(_JOIN, self._size, dict(self._resources)))
         self._link.wait_until(lambda: self._answer is not None)
         if isinstance(self._answer, Rejected):
             raise RequestRejected(self._answer.reason)

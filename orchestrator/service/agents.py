@@ -33,7 +33,8 @@ class Agents:
             client.write(Rejected(message.request, "this agent has joined already"))
             return
         try:
-            self._sites[client] = self._pool.join(_Orders(client, self._sites), message.workers)
+            orders = _Orders(client, self._sites)
+            self._sites[client] = self._pool.join(orders, message.workers, message.resources)
         except (OSError, ValueError, TypeError) as error:
             client.write(Rejected(message.request, str(error)))
             return
@@ -64,12 +65,6 @@ class Agents:
         if site is not None:
             log.info("process %d is gone, and with it its workers", client.pid)
             self._pool.agent_gone(site)
-
-    def close(self) -> None:
-        """The service is over: agents notice that by themselves."""
-        for site in self._sites.values():
-            self._pool.agent_gone(site)
-        self._sites.clear()
 
 
 class _Orders:

@@ -13,7 +13,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from time import monotonic
 from typing import Any, Final
@@ -74,12 +74,19 @@ _PARTING_S: Final = 0.5  # for what was sent last to be taken
 _Handler = Callable[[Client, Any, Envelope[FromClient]], None]
 
 
-def serve(endpoint: str, workers: int | None, on_ready: Callable[[str, int], None]) -> None:
+def serve(
+    endpoint: str,
+    workers: int | None,
+    on_ready: Callable[[str, int], None],
+    resources: Mapping[str, float] | None = None,
+) -> None:
     """Be a coordinator until told to end; call it in the main thread.
 
     ``on_ready`` is told the absolute endpoint and the number of workers once clients can connect.
+    ``resources`` are as for :class:`executor.pool.Pool`.
 
     Raises:
+        TypeError, ValueError: the resources make no sense.
         EndpointError: the endpoint is in use, or cannot be one.
         InsecureTransport: it would reach beyond this host.
         PoolBroken: no worker comes up.
@@ -95,7 +102,7 @@ def serve(endpoint: str, workers: int | None, on_ready: Callable[[str, int], Non
             stack.callback(os.unlink, bound.removeprefix("ipc://"))
             stack.callback(listener.close, _PARTING_S)
         flows = Flows()
-        pool = stack.enter_context(JoinablePool(workers, flows.show))
+        pool = stack.enter_context(JoinablePool(workers, flows.show, resources))
         service = Service(listener, pool, flows)
         on_ready(bound, pool.workers)
         EventLoop().run_until_complete(service.run(), join=True, wait_for_spawned_tasks=False)
@@ -154,7 +161,6 @@ class Service:
             while self._flows.count:
                 await sleep(_BACKLOG_S)
             listening.cancel()
-            self._agents.close()
             self._flush()
             with suppress(TimeoutError), timeout(_PARTING_S):
                 await self._send_backlog()

@@ -63,6 +63,39 @@ def test_json_is_the_last_line(tmp_path: Path) -> None:
     assert report["nodes"]["sum"]["runs"] == 1
 
 
+KEEP_GOING = """
+from orchestrator import Flow, node
+
+@node(resources={"tape": 1})
+def one(): return 1
+
+@node
+def fail(what, x): raise LookupError(what)
+
+@node
+def use(*xs): return sum(xs)
+
+with Flow() as flow:
+    flow.one = one()
+    flow.bad = fail("this", flow.one)
+    flow.worse = fail("that", flow.one)
+    flow.all = use(flow.bad, flow.worse)
+    flow.fine = use(flow.one)
+"""
+
+
+def test_keep_going_runs_the_rest_and_tells_all_that_failed(tmp_path: Path) -> None:
+    cwd = job(tmp_path, KEEP_GOING)
+    ended = command("run", "job.py", "-k", "-w", "1", "--resource", "tape=1", cwd=cwd)
+    assert ended.returncode == 1, ended
+    *told, end = ended.stderr.removeprefix("error: ").strip().split("\n\n")
+    assert sorted(each.splitlines()[0] for each in told) == ["LookupError: that", "LookupError: this"]
+    for each in told:
+        assert each.count("in fail") == 1  # its own traceback
+        assert "not run" not in each
+    assert end == "2 nodes failed; not run, because they need what failed: all"
+
+
 def test_check_prints_the_graph_and_its_delays(tmp_path: Path) -> None:
     ended = command(
         "check",

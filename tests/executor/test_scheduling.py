@@ -93,6 +93,18 @@ def test_a_ledger_that_nobody_claims_from_is_whole(amounts: list[float]) -> None
     assert not ledger.lacking((("gpu", 100),), 1)
 
 
+def test_what_is_claimed_may_leave_and_is_then_granted_to_nobody() -> None:
+    totals = {"gpu": 2.0}
+    ledger = Ledger(totals)
+    ledger.claim((("gpu", 2),))
+    totals["gpu"] = 1
+    assert ledger.lacking((("gpu", 1),), 1)
+    ledger.give_back((("gpu", 2),))
+    assert not ledger.lacking((("gpu", 1),), 1)
+    del totals["gpu"]
+    assert ledger.lacking((("gpu", 1),), 1)
+
+
 # -- placement -------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from executor.errors import WorkerCrashed
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.service.client import CoordinatorClient, connect
+from orchestrator.service.errors import RequestRejected
 from orchestrator.service.link import PATIENCE_S
 from tests.service import abrupt_coordinator
 from tests.service.conftest import started
@@ -40,6 +41,16 @@ def client(empty: str) -> Iterator[CoordinatorClient]:
 @node
 def double(x: int) -> int:
     return 2 * x
+
+
+@node(resources={"gpu": 1})
+def on_gpu(x: int) -> int:
+    return 2 * x
+
+
+@node(resources={"gpu": 2})
+def on_two_gpus(x: int) -> int:
+    return x
 
 
 @node
@@ -87,6 +98,20 @@ def test_what_their_bodies_print_is_printed_by_the_client(
     with started("worker", empty, "-n", "1", until="serving"):
         client.run(flow_of(talk))
     assert capsys.readouterr().out == "from afar\n"
+
+
+def test_a_flow_waits_for_a_resource_that_an_agent_brings(empty: str, client: CoordinatorClient) -> None:
+    f = flow_of(lambda: on_gpu(21))
+    handle = client.submit(f)  # who knows what will join
+    with started("worker", empty, "-n", "1", until="serving"):
+        assert not handle.wait(0.05)
+        with pytest.raises(RequestRejected, match=r"'result' .* asks for gpu=1, .* has no 'gpu'"):
+            client.run(f)
+        with started("worker", empty, "-n", "1", "--resource", "gpu=1", until="serving"):
+            handle.result()
+            assert f.result.get_data() == (42,)
+            with pytest.raises(RequestRejected, match="asks for gpu=2, and the pool has gpu=1"):
+                client.run(flow_of(lambda: on_two_gpus(1)))
 
 
 def test_ctrl_c_lets_the_workers_finish_what_they_run(empty: str, client: CoordinatorClient) -> None:
