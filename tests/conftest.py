@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -13,14 +14,28 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("dev", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.register_profile("soak", deadline=None, max_examples=5_000)
+# How long anything takes says more about the machine than about us.
+settings.register_profile("timeless", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", settings.get_profile("timeless"))
+settings.register_profile("ci", settings.get_profile("timeless"), derandomize=True)
+settings.register_profile("soak", settings.get_profile("timeless"), max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
-_SETTLING_S = 2.0
+_SETTLING_S = 20.0  # on a busy machine a process or thread that is about to end may take its time
+
+
+def pytest_configure() -> None:
+    """Shells start what runs in the background with Ctrl-C ignored; programs under test must hear it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays to the end: the collector need not look at it after each test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
