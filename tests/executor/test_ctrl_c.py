@@ -39,6 +39,8 @@ def run_again_and_again(flow: Flow, pool: Pool, timer: threading.Timer) -> None:
     timer.start()
     while True:
         flow.run(pool=pool)
+        if timer.finished.is_set():  # it came between two runs, in a finalizer: Python loses it there
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 # One that comes before the run has begun leaves a coroutine that nobody has awaited.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from executor.body import NO_VALUE, Stream, StreamCancelled, UpstreamFailed
 from executor.code import BodyCode, Imported
 from executor.codec import BY_REFERENCE, PICKLED, Codec
 from executor.host import Broken, Code, Input, Invocation, Start
-from executor.hub import Hub
+from executor.hub import BRIEF_S, Hub
 from protocol.messages import (
     UNLIMITED,
     Absence,
@@ -481,15 +480,17 @@ def test_rule_49_a_read_finds_its_own_cancel_then_data_then_the_end_or_failure()
     assert completed[3] == values([1, "closed", 1, 2, "ended", 3, "failed"])
 
 
-def test_what_was_said_is_sent_before_a_body_begins_that_may_take_long() -> None:
+def test_what_was_said_is_sent_before_a_body_begins_that_may_take_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told: list[str] = []
+    time = iter([0.0, 2 * BRIEF_S, *[1.0] * 6])  # as each begins and ends
+    monkeypatch.setattr("executor.hub.perf_counter", lambda: next(time))
     bench = Bench(before_long=lambda: told.append("before"))
 
-    def sleeps_at_first() -> None:
-        if len(told) == 1:
-            time.sleep(0.001)
+    def body() -> None: ...
 
     for _ in range(4):
-        bench.invoke(sleeps_at_first)
+        bench.invoke(body)
     # Nothing is known of the first; it was long; the second was brief, and then the others may wait.
     assert told == ["before", "before"]

@@ -433,7 +433,7 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
         print(pool.submit(move, Point(1)).result(), *pool.map(lambda x: x + step, range(3)))
     """
     process = start(script, tmp_path)
-    out, err = process.communicate(timeout=25)
+    out, err = process.communicate()
     assert (out, err) == ("Point(x=2) 1 2 3\n", "")
 
 
@@ -455,7 +455,7 @@ def test_what_the_initializer_sets_in_a_script_its_tasks_see(tmp_path: Path) -> 
             print(pool.submit(use, 1).result(), *pool.map(lambda x: (model, x), range(2)))
     """
     process = start(script, tmp_path)
-    out, err = process.communicate(timeout=25)
+    out, err = process.communicate()
     assert (out, err) == ("('m', ['loaded'], 1) ('m', 0) ('m', 1)\n", "")
 
 
@@ -478,5 +478,5 @@ def test_ctrl_c_ends_a_script_wherever_it_waits(waiting: str, tmp_path: Path) ->
     process = start(script, tmp_path)
     until((tmp_path / "runs").exists)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=25)
+    _, err = process.communicate()
     assert "KeyboardInterrupt" in err

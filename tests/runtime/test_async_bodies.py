@@ -20,6 +20,7 @@ from orchestrator import coordinator, event_loop
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.runtime.errors import FlowTimeoutError
+from tests.runtime.virtual_time import in_virtual_time
 
 variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
 
@@ -229,12 +230,29 @@ def test_rule_58_a_cancel_reaches_an_async_generator_that_awaits_in_its_handler(
     assert f.endless.get_data() == ("cancelled",)
 
 
+class Enough(Exception):
+    """Ends a run, so that its other bodies are given up."""
+
+
+def enough_when(directory: Path, *names: str) -> Any:
+    """A node that ends the run once these files are there."""
+
+    @node(placement="inline")
+    async def ends() -> None:
+        while not all((directory / name).exists() for name in names):
+            await event_loop.sleep(0.002)
+        raise Enough
+
+    return ends()
+
+
 def test_rule_63_a_body_that_is_given_up_is_cancelled_and_may_await_in_its_clean_up(
     pool: Pool, tmp_path: Path
 ) -> None:
     @node
     async def sleeps(path: str) -> None:
         try:
+            Path(path, "sleeps").touch()
             await asyncio.sleep(600)
         finally:
             await asyncio.sleep(0.001)
@@ -252,6 +270,7 @@ def test_rule_63_a_body_that_is_given_up_is_cancelled_and_may_await_in_its_clean
     async def never(path: str) -> Any:
         sleeper = asyncio.create_task(asyncio.sleep(600))
         try:
+            Path(path, "generates").touch()
             await sleeper
             yield 1
         finally:
@@ -260,9 +279,12 @@ def test_rule_63_a_body_that_is_given_up_is_cancelled_and_may_await_in_its_clean
     with Flow() as f:
         f.sleeps = sleeps(str(tmp_path))
         f.reads = reads(never(str(tmp_path)), str(tmp_path))
-    with pytest.raises(FlowTimeoutError):
-        f.run(pool=pool, timeout_s=0.5)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["generated", "slept"]
+        f.ends = enough_when(tmp_path, "sleeps", "generates")
+    with pytest.raises(Enough):
+        f.run(pool=pool)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "generated", "generates", "sleeps", "slept",
+    ]  # fmt: skip
 
 
 def test_rule_63_a_generator_that_rests_at_a_yield_may_await_when_it_is_closed(
@@ -390,7 +412,7 @@ def test_rule_48_streams_may_be_read_in_several_tasks_of_a_body(pool: Pool) -> N
         f.numbers = numbers(30)
         f.both = two_tasks_two_streams(f.ticks, f.numbers)
         f.one = two_tasks_one_stream(f.numbers)
-    f.run(pool=pool, timeout_s=20)
+    f.run(pool=pool, timeout_s=60)
     assert f.both.get_data() == ([190, 435],)
     assert f.one.get_data() == (435,)
 
@@ -449,17 +471,22 @@ def test_rule_52_an_artificial_deadlock_is_repaired_though_only_spawned_tasks_re
     with Flow() as f:
         f.counts = counts(30)
         f.joined = join(relays(f.counts), relays(f.counts))
-    report = f.run(pool=pool, timeout_s=20)
+    report = f.run(pool=pool, timeout_s=60)
     assert f.joined.get_data() == ([435, 435],)
     assert report.widened
 
 
-def test_rule_48_a_task_that_cancels_a_stream_ends_the_reads_of_the_others(pool: Pool) -> None:
+def test_rule_48_a_task_that_cancels_a_stream_ends_the_reads_of_the_others(
+    pool: Pool, tmp_path: Path
+) -> None:
+    cancelled = tmp_path / "cancelled"
+
     @node
     async def stalls() -> Any:
         try:
             yield 1
-            await asyncio.sleep(0.05)
+            while not cancelled.exists():
+                await asyncio.sleep(0.001)
             yield 2
             await asyncio.sleep(600)
             yield 3
@@ -469,8 +496,9 @@ def test_rule_48_a_task_that_cancels_a_stream_ends_the_reads_of_the_others(pool:
     @node
     async def cancels(chunks: Stream[int]) -> list[int]:
         async def cancel() -> None:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.001)
             await chunks.cancel()
+            cancelled.touch()
 
         task = asyncio.create_task(cancel())
         read = [chunk async for chunk in chunks]
@@ -479,7 +507,7 @@ def test_rule_48_a_task_that_cancels_a_stream_ends_the_reads_of_the_others(pool:
 
     with Flow() as f:
         f.read = cancels(stalls())
-    f.run(pool=pool, timeout_s=20)
+    f.run(pool=pool, timeout_s=60)
     assert f.read.get_data() == ([1],)
 
 
@@ -500,12 +528,14 @@ def test_rule_48_after_the_run_a_handle_is_dead_for_the_tasks_it_left(
         return first
 
     @node
-    async def one_and_then_waits() -> Any:
+    async def one_and_then_waits(path: str) -> Any:
         yield 7
-        await asyncio.sleep(0.3)
+        while not Path(path).exists():
+            await asyncio.sleep(0.001)
 
+    path = str(tmp_path / "error")
     with Flow() as f:
-        f.first = leaves_a_reader(one_and_then_waits(), str(tmp_path / "error"))
+        f.first = leaves_a_reader(one_and_then_waits(path), path)
     f.run(pool=pool)
     assert f.first.get_data() == (7,)
     assert "has ended" in (tmp_path / "error").read_text()
@@ -590,7 +620,7 @@ def test_rule_63_inline_a_body_that_is_given_up_is_cancelled_and_may_await_in_it
     with Flow() as f:
         f.sleeps = sleeps()
     with pytest.raises(FlowTimeoutError):
-        f.run(workers=0, timeout_s=0.01)
+        in_virtual_time(f).run(workers=0, timeout_s=0.01)
     assert log == ["cleaned up"]
 
 
@@ -612,7 +642,7 @@ def test_inline_a_body_that_goes_on_though_it_was_cancelled_is_closed_after_a_gr
     with Flow() as f:
         f.stays = stays()
     with pytest.raises(FlowTimeoutError):
-        f.run(workers=0, timeout_s=0.02)
+        in_virtual_time(f).run(workers=0, timeout_s=0.02)
     assert log == ["closed"]
     assert "node 'stays' is closed" in caplog.text
 

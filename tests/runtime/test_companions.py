@@ -12,6 +12,7 @@ from orchestrator.event_loop import Event, TaskCancelled, TaskHandle, sleep
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.runtime.errors import FlowTimeoutError
+from tests.runtime.virtual_time import in_virtual_time
 
 
 def test_a_task_given_before_the_run_starts_with_it_and_the_run_waits_for_it() -> None:
@@ -58,13 +59,13 @@ def test_rule_78_another_thread_starts_one_during_the_run_and_wakes_the_loop() -
         return threading.current_thread().name
 
     def meanwhile() -> None:
-        runs.wait(10)
+        assert runs.wait(60)
         tasks.append(f.create_task(beside()))
 
     @node(placement="inline")
     async def waits() -> bool:
         runs.set()
-        return await let_go.wait(timeout=10)
+        return await let_go.wait(timeout=60)
 
     tasks: list[TaskHandle[str]] = []
     with Flow() as f:
@@ -109,7 +110,7 @@ def test_an_endless_one_is_ended_by_the_timeout_of_the_run() -> None:
 
     with Flow() as f:
         f.quick = quick()
-    task = f.create_task(endless())
+    task = in_virtual_time(f).create_task(endless())
     with pytest.raises(FlowTimeoutError, match="tasks beside the nodes"):
         f.run(workers=0, timeout_s=0.02)
     assert ended == [True]

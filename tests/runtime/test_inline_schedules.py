@@ -79,6 +79,6 @@ def test_no_wake_up_is_lost_whatever_the_order(seed: int) -> None:
         f.counts, f.more = count(6), count(7)
         f.sum, f.sum_too = add(f.counts, f.more), add(f.more, f.counts)
     f._event_loop = EventLoop(seed=seed)
-    f.run(workers=0, timeout_s=20)
+    f.run(workers=0, timeout_s=60)
     assert sorted(f.one.get_data()[0] + f.other.get_data()[0]) == ITEMS
     assert f.sum.get_data() == f.sum_too.get_data() == (36,)

@@ -151,7 +151,7 @@ def test_16_12_a_worker_begins_with_what_the_process_had_and_a_random_generator_
     with Flow() as f:
         f.one = surroundings(str(tmp_path), "one", "two")
         f.two = surroundings(str(tmp_path), "two", "one")
-    f.run(workers=2, timeout_s=20)
+    f.run(workers=2, timeout_s=60)
     [(cwd, variable, first)], [(_, _, second)] = f.one.get_data(), f.two.get_data()
     assert (cwd, variable) == (str(tmp_path), "copied")
     assert first != second
@@ -220,7 +220,7 @@ def test_16_16_a_body_that_blocks_stops_no_other(tmp_path: Path, pool: Pool) -> 
     with Flow() as f:
         f.blocks = blocks(path)
         f.frees = frees(path)
-    f.run(pool=pool, timeout_s=20)
+    f.run(pool=pool, timeout_s=60)
     assert f.blocks.get_data() == (True,)
 
 

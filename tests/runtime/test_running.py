@@ -577,7 +577,7 @@ def test_p5_killing_the_coordinator_leaves_no_process_and_no_file(tmp_path: Path
     assert len(workers) >= 2
     script.kill()
     script.communicate()
-    gone, alive = psutil.wait_procs(workers, timeout=10)
+    gone, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
     assert gone
     assert [path.name for path in tmp_path.iterdir()] == ["job.py"]
@@ -594,6 +594,6 @@ def test_f11_ctrl_c_ends_the_run_and_leaves_nothing(tmp_path: Path, presses: int
     assert "KeyboardInterrupt" in err
     assert "nobody joined" not in err
     assert "never awaited" not in err
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
     assert [path.name for path in tmp_path.iterdir()] == ["job.py"]

@@ -221,7 +221,7 @@ def test_rule_41_a_cycle_that_is_skipped_for_ever_keeps_nobody_from_turning() ->
     with Flow() as f:
         f.skips = skips_itself(f.skips)
         f.count = counter(f.count)
-    report = f.run(workers=0, stop_at_node_generation={f.count: (9,)}, timeout_s=20)
+    report = f.run(workers=0, stop_at_node_generation={f.count: (9,)}, timeout_s=60)
     assert report.status == "limit"
     assert f.count.get_data() == (10,)
     for seed in SEEDS[:3]:

@@ -431,7 +431,7 @@ def test_a_worker_that_dies_between_two_runs_of_a_node_takes_resident_state_only
             os.kill(last[1], signal.SIGKILL)
             while psutil.pid_exists(last[1]):
                 await sleep(0.01)
-            await sleep(0.1)  # its pool has heard of it by now, and sends no more work there
+            await sleep(0.5)  # its pool has heard of it by now, and sends no more work there
 
     with Flow() as f:
         f.a = node(state=state)(Remembers)(f.b)
