@@ -49,7 +49,7 @@ ERRORS: list[tuple[Exception, str]] = [
     (ValueReleased("a", 70_000), "keep=True"),
     (RemoteError("ValueError", "x"), "ValueError: x"),
     (RemoteTraceback("Traceback"), "Traceback"),
-    (VersionMismatch("ipc://x", 7, "a", "b"), "ipc://x (pid 7) has b, and this process has a"),
+    (VersionMismatch("ipc://x", 7, "a", "b"), "it has b, and this process has a"),
     (CoordinatorLost("ipc://x", 7, "has ended"), "ipc://x (pid 7) has ended"),
     (RequestRejected("there is no run 3"), "there is no run 3"),
     (FlowCancelled(3, "job.py"), "run 3 (job.py) was cancelled"),

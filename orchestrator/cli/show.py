@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 import click
 import msgspec
@@ -23,6 +24,9 @@ from orchestrator.graph.describe import FlowDescription, InputDescription
 from orchestrator.report import RunReport
 from orchestrator.runtime.raising import NODE_NOTE, UNREACHED_NOTE
 from protocol.client_messages import RunStatus, Status, Waits, WorkerStatus
+
+_ENDED: Final = ("done", "failed", "cancelled")
+_ENDED_SHOWN: Final = 10
 
 
 def report(found: RunReport, *, as_json: bool) -> None:
@@ -161,18 +165,29 @@ def as_json(found: Status) -> dict[str, object]:
 def _status_view(found: Status) -> Group:
     drains = ", takes no more flows" if found.draining else ""
     head = f"coordinator {found.pid}, up {duration(found.seconds)}{drains}"
-    return Group(Text(head), _runs_table(found.runs), _workers_table(found.workers))
+    shown = _runs_to_show(found.runs)
+    older = len(found.runs) - len(shown)
+    more = [Text(f"and {older} that ended before (--json lists them)", style="dim")] if older else []
+    problems = [Text(f"run {run.run}: {run.detail}") for run in shown if run.detail]
+    return Group(Text(head), _runs_table(shown), *more, *problems, _workers_table(found.workers))
+
+
+def _runs_to_show(runs: list[RunStatus]) -> list[RunStatus]:
+    """Those that run, and the last that have ended, which come first."""
+    ended = [run for run in runs if run.state in _ENDED]
+    return [*ended[-_ENDED_SHOWN:], *(run for run in runs if run.state not in _ENDED)]
 
 
 def _runs_table(runs: list[RunStatus]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("run", "flow", "state", "nodes done", "running", "queued", "time", "client", ""):
-        table.add_column(heading, overflow="fold")
+    for heading in ("run", "flow", "state", "nodes done", "running", "queued", "time", "client"):
+        table.add_column(heading, overflow="fold", no_wrap=heading != "flow")
     for run in runs:
-        client = f"{run.client} (detached)" if run.detached else str(run.client)
+        client = f"{run.client}, detached" if run.detached else str(run.client)
+        bodies = ("", "") if run.state in _ENDED else (str(run.running), str(run.queued))
         table.add_row(
-            str(run.run), run.label, run.state, f"{run.nodes}/{run.nodes_total}", str(run.running),
-            str(run.queued), duration(run.seconds), client, Text(run.detail),
+            str(run.run), Text(run.label), run.state, f"{run.nodes}/{run.nodes_total}", *bodies,
+            duration(run.seconds), client,
         )  # fmt: skip
     return table
 

@@ -21,8 +21,9 @@ class VersionMismatch(ServiceError):  # noqa: N818 - its name is in the document
 
     def __str__(self) -> str:
         return (
-            f"the coordinator on {self.endpoint} (pid {self.pid}) has {self.theirs}, and this process "
-            f"has {self.ours}; use one environment for both"
+            f"the coordinator on {self.endpoint} (pid {self.pid}) is of another version: it has "
+            f"{self.theirs}, and this process has {self.ours}; use one environment for both "
+            f"(kill {self.pid} ends that coordinator in order)"
         )
 
 

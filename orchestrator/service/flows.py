@@ -245,6 +245,9 @@ class Flows:
         for number, each in reversed(self._running.items()):
             if flow in (str(number), each.label):
                 return each
+        ended = self._ended.status_of(RunId(int(flow))) if flow.isdecimal() else None
+        if ended is not None:
+            return f"run {flow} has ended: {ended.state}"
         names = ", ".join(f"{number} ({each.label})" for number, each in self._running.items())
         return f"no flow called {flow} is running; running: {names or 'none'}"
 

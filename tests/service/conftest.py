@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,10 +13,12 @@ import pytest
 
 
 @contextmanager
-def started(*arguments: str, until: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def started(
+    *arguments: str, until: str, program: Sequence[str] = ("-m", "orchestrator"), **environment: str
+) -> Iterator[subprocess.Popen[str]]:
     """A command of ours, once it has said ``until`` on standard error; ended by SIGTERM at last."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", *arguments],
+        [sys.executable, *program, *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

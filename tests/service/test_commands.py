@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from platform import python_version
 
 import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli import main
+from protocol.client_messages import SERVICE_VERSION
+from tests.service.conftest import started
 
 JOB = """
 import time
@@ -114,6 +117,33 @@ def test_what_cannot_be_done_is_said_with_an_exit_code(
     ended = command(*arguments)
     assert ended.exit_code == code, ended
     assert message in " ".join(ended.stderr.split())
+
+
+OF_ANOTHER_VERSION = """
+from orchestrator.cli import main
+from orchestrator.service import server
+server.SERVICE_VERSION = 99
+main()
+"""
+
+
+def test_every_command_names_both_versions_if_the_coordinator_is_of_another(
+    tmp_path: Path, here: Path
+) -> None:
+    endpoint = f"ipc://{tmp_path}/other/c"
+    arguments = ("coordinator", "--listen", endpoint, "-w", "1")
+    with started(*arguments, until="listening", program=("-c", OF_ANOTHER_VERSION)) as coordinator:
+        for asked in (
+            ("worker", endpoint, "-n", "1"),
+            ("run", "job.py", "--connect", endpoint),
+            ("status", endpoint),
+            ("stop", endpoint),
+        ):
+            ended = command(*asked)
+            assert ended.exit_code == 78, ended
+            assert f"(pid {coordinator.pid}) is of another version" in ended.stderr
+            assert f"protocol 99 on Python {python_version()}, and this process has" in ended.stderr
+            assert f"protocol {SERVICE_VERSION} on Python {python_version()}" in ended.stderr
 
 
 def test_an_exit_code_tells_what_a_coordinator_refused(endpoint: str, here: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from orchestrator.service.client import connect
@@ -82,6 +83,14 @@ def test_a_session_that_does_not_begin_with_hello_is_refused(stranger: Stranger)
 def test_another_version_or_python_is_refused(stranger: Stranger, greeting: ClientHello) -> None:
     stranger.say(greeting)
     assert isinstance(stranger.hear(), Refused)
+
+
+def test_the_first_message_of_either_side_is_read_also_with_fields_that_later_versions_add() -> None:
+    later: list[object] = [7, "3.20.0", 42, "more", None]
+    refused = msgspec.convert([2, *later], ToClient)
+    assert refused == Refused(7, "3.20.0", 42)
+    greeting = msgspec.convert([1, *later], FromClient)
+    assert greeting == ClientHello(7, "3.20.0")
 
 
 def test_a_client_that_breaks_the_protocol_is_heard_no_more(stranger: Stranger) -> None:
