@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, Final
 
 from orchestrator.service.errors import CoordinatorLost, VersionMismatch
+from orchestrator.service.signals import interrupt_deferred
 from protocol.client_messages import (
     SERVICE_VERSION,
     Bye,
@@ -71,18 +72,22 @@ class ServiceLink:
     def pump(self, timeout_s: float | None = None, others: Sequence[int] = ()) -> list[int]:
         """Send what was written; wait for messages, or ``others`` that are readable: those.
 
-        It may return earlier, with nothing.
+        It may return earlier, with nothing. Ctrl-C is raised when what has come is heard.
 
         Raises:
             CoordinatorLost: it has ended, or what it says cannot be understood.
         """
-        all_sent = self._outbox.send()
-        ready = self._connection.wait([self._pidfd, *others], timeout_s, to_send=not all_sent)
-        while (parts := self._connection.receive(wait=False)) is not None:
-            self._read(parts)
+        with interrupt_deferred() as interrupted:  # so that no message is lost
+            sources = [self._pidfd, *others]
+            if interrupted is not None:
+                sources.append(interrupted)
+            all_sent = self._outbox.send()
+            ready = self._connection.wait(sources, timeout_s, to_send=not all_sent)
+            while (parts := self._connection.receive(wait=False)) is not None:
+                self._read(parts)
         if self._pidfd in ready:
             raise self.lost("has ended")
-        return ready
+        return [each for each in ready if each in others]
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Pump until an answer is there, which never takes long.

@@ -311,6 +311,28 @@ def test_a_flow_is_cancelled_by_its_own_client_and_by_another(endpoint: str) -> 
             other.cancel(9999)
 
 
+def test_ctrl_c_cancels_a_flow_that_is_waited_for_and_tears_nothing_that_is_being_heard(
+    client: CoordinatorClient,
+) -> None:
+    with Flow() as f:
+        f.talk = talk_and_work()
+    handle = client.submit(f)
+    heard: list[str] = []
+
+    def interrupt(_: int, data: bytes) -> None:
+        heard.append(data.decode())
+        os.kill(os.getpid(), signal.SIGINT)
+        heard.append("went on")
+
+    handle.on_output = interrupt
+    handle.on_cancel = lambda: heard.append("waiting")
+    with pytest.raises(KeyboardInterrupt):
+        handle.finish()
+    assert heard == ["working\n", "went on", "waiting"]
+    assert handle.is_over
+    assert status_of(client, handle.run).state == "cancelled"
+
+
 def test_a_client_that_closes_leaves_only_what_it_detached(endpoint: str) -> None:
     with connect(endpoint) as leaving:
         left = leaving.submit(sleeping(100)).run
