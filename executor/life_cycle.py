@@ -71,24 +71,11 @@ class Body:
     of the arguments is a stream of ours; only then can a plain body be suspended in a read.
     """
 
-    __slots__ = (
-        "_async_step",
-        "_context",
-        "_iterator",
-        "_kind",
-        "_left_loop",
-        "_suspended",
-        "_suspends",
-    )
+    __slots__ = ("_iterator", "context")
 
-    def __init__(self, kind: BodyKind, *, is_async: bool, reads_streams: bool) -> None:
-        self._kind = kind
-        self._context: Context = copy_context()
-        self._suspends = reads_streams and not is_async
-        # The greenlet of a plain body that waits in a read; the coroutine of an async step that does.
-        self._suspended: greenlet | None = None
-        self._left_loop: AsyncioLoop | None = None  # a plain body may read inside asyncio.run()
-        self._async_step: Coroutine[Any, Any, Any] | None = None
+    def __init__(self, *, reads_streams: bool) -> None:  # noqa: ARG002 - some need to know
+        self.context: Context = copy_context()
+        """What its context variables are."""
         self._iterator: Any = None
 
     @classmethod
@@ -103,19 +90,15 @@ class Body:
         reads_streams: bool,
     ) -> Body:
         """A body about to run. Nothing of a plain function runs before the first ``advance``."""
-        body = _KINDS[kind, is_async](kind, is_async=is_async, reads_streams=reads_streams)
+        kinds = _GENERATORS if kind is BodyKind.GENERATOR else _FUNCTIONS
+        body = kinds[is_async](reads_streams=reads_streams)
         body._open(function, args, kwargs)  # noqa: SLF001 - a constructor of this class
         return body
 
     @property
-    def context(self) -> Context:
-        """What its context variables are."""
-        return self._context
-
-    @property
     def is_blocked(self) -> bool:
         """Whether it is suspended in the middle of a step, where nothing can be thrown softly."""
-        return self._suspended is not None or self._async_step is not None
+        raise NotImplementedError
 
     def advance(self, sent: object = None) -> Step:
         """Run on to the next step. ``sent`` answers an ``Awaiting``."""
@@ -134,16 +117,31 @@ class Body:
     ) -> None:
         self._iterator = function(*args, **kwargs)
 
-    # -- plain bodies --------------------------------------------------------------------------
+
+# -- plain bodies ----------------------------------------------------------------------------------
+
+
+class _PlainBody(Body):
+    __slots__ = ("_left_loop", "_suspended", "_suspends")
+
+    def __init__(self, *, reads_streams: bool) -> None:
+        super().__init__(reads_streams=reads_streams)
+        self._suspends = reads_streams
+        self._suspended: greenlet | None = None  # it waits in a read
+        self._left_loop: AsyncioLoop | None = None  # it may read inside asyncio.run()
+
+    @property
+    def is_blocked(self) -> bool:
+        return self._suspended is not None
 
     def _call(self, function: Callable[..., object], *args: object) -> object:
         """``function(*args)`` in the body's context; a Blocked step if it is suspended meanwhile."""
         if not self._suspends:
-            return self._context.run(function, *args)
+            return self.context.run(function, *args)
         current = self._suspended
         if current is None:
             current = greenlet(function)
-            current.gr_context = self._context
+            current.gr_context = self.context
         else:
             self._suspended = None
             args = ()
@@ -171,7 +169,7 @@ class Body:
         return None
 
 
-class _PlainFunction(Body):
+class _PlainFunction(_PlainBody):
     __slots__ = ()
 
     def _open(
@@ -200,7 +198,7 @@ class _PlainFunction(Body):
         return self._leave_read()
 
 
-class _PlainGenerator(Body):
+class _PlainGenerator(_PlainBody):
     __slots__ = ()
 
     def advance(self, sent: object = None) -> Step:  # noqa: ARG002 - it awaits nothing
@@ -212,7 +210,7 @@ class _PlainGenerator(Body):
     def close(self) -> BaseException | None:
         error = self._leave_read()
         try:
-            self._context.run(self._iterator.close)
+            self.context.run(self._iterator.close)
         except BaseException as raised:  # noqa: BLE001 - whatever the body's finally blocks raise
             return raised
         return error
@@ -233,7 +231,15 @@ class _PlainGenerator(Body):
 
 
 class _AsyncBody(Body):
-    __slots__ = ()
+    __slots__ = ("_async_step",)
+
+    def __init__(self, *, reads_streams: bool) -> None:
+        super().__init__(reads_streams=reads_streams)
+        self._async_step: Coroutine[Any, Any, Any] | None = None  # the step that waits or awaits
+
+    @property
+    def is_blocked(self) -> bool:
+        return self._async_step is not None
 
     def advance(self, sent: object = None) -> Step:
         if self._async_step is None:
@@ -246,7 +252,7 @@ class _AsyncBody(Body):
 
     def _drive(self, resume: Callable[..., object], argument: object) -> Step:
         try:
-            awaited = self._context.run(resume, argument)
+            awaited = self.context.run(resume, argument)
         except StopIteration as stop:
             self._async_step = None
             return self._ended_step(stop.value)
@@ -269,7 +275,7 @@ class _AsyncBody(Body):
         if step is None:
             return None
         try:
-            self._context.run(step.throw, GeneratorExit())
+            self.context.run(step.throw, GeneratorExit())
         except (GeneratorExit, StopIteration, StopAsyncIteration):
             return None
         except BaseException as error:  # noqa: BLE001 - whatever the body's finally blocks raise
@@ -322,7 +328,7 @@ class _AsyncGenerator(_AsyncBody):
         error = self._leave_await()
         closing: Generator[object, None, None] = self._iterator.aclose()
         try:
-            self._context.run(closing.send, None)
+            self.context.run(closing.send, None)
         except StopIteration:
             return error
         except BaseException as raised:  # noqa: BLE001 - whatever the body's finally blocks raise
@@ -331,12 +337,9 @@ class _AsyncGenerator(_AsyncBody):
         return RuntimeError("the body awaits in its clean-up although its run was ended")
 
 
-_KINDS: Final[dict[tuple[BodyKind, bool], type[Body]]] = {
-    (BodyKind.FUNCTION, False): _PlainFunction,
-    (BodyKind.GENERATOR, False): _PlainGenerator,
-    (BodyKind.FUNCTION, True): _AsyncFunction,
-    (BodyKind.GENERATOR, True): _AsyncGenerator,
-}
+_FUNCTIONS: Final[tuple[type[Body], type[Body]]] = _PlainFunction, _AsyncFunction
+_GENERATORS: Final[tuple[type[Body], type[Body]]] = _PlainGenerator, _AsyncGenerator
+"""Plain, asynchronous."""
 
 
 def _final_of(stop: StopAsyncIteration) -> object:

@@ -108,7 +108,7 @@ class Surroundings:
         self._body = body
         self._load = load
         self._make = make
-        self._loaded: list[object] = []
+        self._loaded: tuple[object, ...] = ()
 
     @property
     def run(self) -> int:
@@ -126,7 +126,7 @@ class Surroundings:
             context = self._load(self._invocation.context)
             if isinstance(context, ContextFactory):
                 context = context.make(self.node())
-            self._loaded.append(context)
+            self._loaded = (context,)
         return self._loaded[0]
 
 

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
+from msgspec import structs
+
 from executor.code import DIGEST_BYTES, BodyCode, digest_of
 from executor.retry import RetryPolicy
 from orchestrator.errors import NotSerializableError
@@ -100,7 +102,7 @@ class _Compiler:
         self._encode_code = encode_code
         self._encode_value = encode_value
         self._retry = retry
-        self._digests: dict[NodeTemplate[..., Any], Digest] = {}
+        self._specs: dict[NodeTemplate[..., Any], NodeSpec] = {}
         self._encoded: set[Digest] = set()  # templates of equal code share it
         # By identity: equal objects may differ, as 1 and True do. The graph keeps them all alive.
         self._constant_numbers: dict[tuple[int, Placement], int] = {}
@@ -108,19 +110,36 @@ class _Compiler:
         self._remote_readers: dict[str, tuple[GraphNode, int]] = {}
 
     def node(self, node: GraphNode) -> NodeSpec:
-        options = node.template.options
         ports = [
             PortSpec(port.name, port.run_level, self._input(node, index, source))
             for index, (port, source) in enumerate(zip(node.ports, node.inputs, strict=True))
         ]
-        return NodeSpec(
+        of_template = self._specs.get(node.template)
+        if of_template is None:
+            of_template = self._specs[node.template] = self._spec_of_template(node)
+        return structs.replace(
+            of_template,
             name=node.name,
             kind=node.kind,
-            code=self._code(node),
             ports=tuple(ports),
-            placement=self._placement(node),
             place=node.place,
             needed_outputs=node.needed_outputs,
+            criticality=self._criticality[node.number],
+            hidden=node.hidden,
+            ahead=self._ahead(node),
+        )
+
+    def _spec_of_template(self, node: GraphNode) -> NodeSpec:
+        """What all nodes of a template have in common; ``node`` is the first."""
+        template = node.template
+        options = template.options
+        return NodeSpec(
+            name=template.name,
+            kind=node.kind,
+            code=self._code(node),
+            ports=(),
+            placement=self._placement(node),
+            place=template.place,
             multiple_outputs=options.multiple_outputs,
             drain=options.drain,
             on_skip=options.on_skip,
@@ -128,12 +147,9 @@ class _Compiler:
             timeout_s=options.timeout_s,
             retry=_retry_spec(options.retry or self._retry),
             priority=options.priority,
-            criticality=self._criticality[node.number],
             demand=options.demand,
-            pinned=node.template.blueprint.is_class,
-            checkpointed=node.template.blueprint.is_class and options.state != "resident",
-            hidden=node.hidden,
-            ahead=self._ahead(node),
+            pinned=template.blueprint.is_class,
+            checkpointed=template.blueprint.is_class and options.state != "resident",
         )
 
     def parameters(self) -> Iterator[ParameterSpec]:
@@ -207,12 +223,6 @@ class _Compiler:
     # -- code ---------------------------------------------------------------------------------------
 
     def _code(self, node: GraphNode) -> Digest:
-        digest = self._digests.get(node.template)
-        if digest is None:
-            digest = self._digests[node.template] = self._add_code(node)
-        return digest
-
-    def _add_code(self, node: GraphNode) -> Digest:
         template = node.template
         options = template.options
         code = BodyCode(

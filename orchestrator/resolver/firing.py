@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 
-class Link(NamedTuple):
+class Link(Struct, frozen=True, gc=False):
     """An edge as far as firing is concerned; its index is its place in the sequence given."""
 
     producer: int
@@ -142,11 +144,10 @@ class Firing:
             elif self._lacking[node]:
                 self.held_up.append(node)
             self._enqueue_if_ready(node)
-            pending.extend(
-                (self._links[index].producer, run - self._links[index].delay)
-                for index in reversed(self._inputs[node])
-                if not self._is_fresh(index, run)
-            )
+            for index in reversed(self._inputs[node]):
+                link = self._links[index]
+                if self._came[index] + link.delay <= run:  # it is not fresh
+                    pending.append((link.producer, run - link.delay))
 
     def _is_fresh(self, index: int, run: int) -> bool:
         return self._came[index] + self._links[index].delay > run

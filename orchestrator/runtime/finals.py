@@ -72,7 +72,7 @@ class Finals:
     def write_awaited(self, reader: Node) -> None:
         """The reader's run has taken its values: what waited for that is written."""
         for edge in reader.finals_in:
-            if not self.write(edge.producer):
+            if edge.producer.run is not None and not self.write(edge.producer):
                 return
 
     def reaches_limit(self, run: Run) -> bool:

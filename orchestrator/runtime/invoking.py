@@ -6,14 +6,13 @@ from typing import Final
 
 from executor.host import Input, Invocation
 from orchestrator.runtime.job import Job
-from orchestrator.runtime.state import Edge, FinalEdge, Node, Run, Void
+from orchestrator.runtime.state import Edge, FinalEdge, Node, Run, StreamEdge, Void
 from orchestrator.runtime.streams import Streams
-from orchestrator.spec import ConstantInput, EdgeInput, ParameterInput
+from orchestrator.runtime.wiring import DEFAULT
 from protocol.messages import WHOLE, AttemptKey, DefaultInput, StreamInput
 from protocol.values import size_bytes
 
 STREAM: Final = StreamInput()
-DEFAULT: Final = DefaultInput()
 LARGE_BYTES: Final = 16 * 1024
 """From this size on, a value that only one node reads makes that node's run urgent."""
 
@@ -21,22 +20,18 @@ LARGE_BYTES: Final = 16 * 1024
 class Invoking:
     """Makes the inputs and the invocations of one flow run."""
 
-    def __init__(self, job: Job, by_port: dict[tuple[int, int], Edge], streams: Streams) -> None:
+    def __init__(self, job: Job, streams: Streams) -> None:
         self._codes = job.codes()
-        self._constants = job.constants()
-        self._parameters = job.parameters
         self._sends_all_chunks = bool(job.limits) or job.watcher is not None
-        self._by_port = by_port
         self._streams = streams
 
     def gather(self, run: Run) -> Void | None:
         """Read the run's inputs off its edges; says so if it cannot run for want of one."""
-        node = run.node
         found: Void | None = None
-        for port in range(len(node.spec.ports)):
-            given = self._read(node, port, run)
+        for source in run.node.sources:
+            given = self._read(source, run) if isinstance(source, FinalEdge | StreamEdge) else source
             if isinstance(given, Void):
-                if given is Void.SKIPPED and _takes_default(node, port):
+                if given is Void.SKIPPED and _takes_default(run.node, source):
                     given = DEFAULT
                 else:
                     found = found if found is Void.FAILED else given
@@ -44,18 +39,13 @@ class Invoking:
             run.inputs.append(given)
         return found
 
-    def _read(self, node: Node, port: int, run: Run) -> Input | Void:
-        given = node.spec.ports[port].input
-        if isinstance(given, ConstantInput):
-            return self._constants[given.constant]
-        if isinstance(given, ParameterInput):
-            return self._parameters[given.parameter]
-        if not isinstance(given, EdgeInput) or run.number < given.delay:
+    def _read(self, edge: Edge, run: Run) -> Input | Void:
+        delay = edge.spec.delay
+        if run.number < delay:
             return DEFAULT
-        edge = self._by_port[node.index, port]
         if isinstance(edge, FinalEdge):
             return edge.take()
-        reading = edge.readings[run.number - given.delay]
+        reading = edge.readings[run.number - delay]
         if reading.void is not None:
             self._streams.drop(edge, reading)
             return reading.void
@@ -98,6 +88,6 @@ def _frees_memory(node: Node, key: AttemptKey, inputs: list[Input]) -> bool:
     )
 
 
-def _takes_default(node: Node, port: int) -> bool:
+def _takes_default(node: Node, source: object) -> bool:
     """Whether the port takes its default where what it reads was skipped; a map's elements cannot."""
-    return node.spec.on_skip == "default" and not (node.spec.kind == "map" and port == 0)
+    return node.spec.on_skip == "default" and not (node.spec.kind == "map" and source is node.sources[0])

@@ -60,7 +60,6 @@ from protocol.messages import (
     AttemptKey,
     ErrorReport,
     Missing,
-    NodeId,
     RunId,
 )
 from protocol.values import Value, size_bytes
@@ -87,7 +86,6 @@ class FlowMachine:
         wiring = Wiring(job)
         self.nodes = wiring.nodes
         self.edges = wiring.edges
-        self._by_port = wiring.by_port
         self._firing = Firing(len(wiring.nodes), wiring.links())
         self.live: dict[AttemptKey, Node] = {}
         self.newest = Newest()
@@ -104,7 +102,7 @@ class FlowMachine:
         self._progress = Progress(job.watcher)
         self.limits = Limits(job, self.stop)
         self.streams = Streams(host, self._firing, self._progress, job.watcher, job.spill)
-        self._invoking = Invoking(job, wiring.by_port, self.streams)
+        self._invoking = Invoking(job, self.streams)
         self.attempts = Attempts(self, host, self.streams, self._progress)
         self._maps = Maps(self, host, self.streams, self._progress)
         self._finals = Finals(self._firing, self._progress, self.newest, self.limits, job.watcher)
@@ -194,7 +192,7 @@ class FlowMachine:
         if self.limits.reached_by_constant(node, number):
             return
         self._firing.start(node.index)
-        key = AttemptKey(self._run, NodeId(node.index), number)
+        key = AttemptKey(self._run, node.index, number)
         kind = MapRun if node.spec.kind == "map" else Run
         run = node.run = kind(node, number, key, credit=1)
         void = self._invoking.gather(run)
@@ -474,7 +472,7 @@ class FlowMachine:
         run = self._run_of(key)
         if run is None:
             return None
-        edge = self._by_port.get((run.node.index, port))
+        edge = run.node.sources[port]
         if not isinstance(edge, StreamEdge):
             return None
         reading = edge.reading_of(run)

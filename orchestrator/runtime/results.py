@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from executor.codec import BY_REFERENCE
@@ -23,7 +24,7 @@ class Emission(typing.NamedTuple):
     """
 
     generation: tuple[int, ...]
-    outputs: tuple[Value, ...] | None
+    outputs: Sequence[Value] | None
     released_bytes: int = 0
 
 
@@ -40,12 +41,12 @@ class Newest:
         keeps = size <= KEPT_BYTES or not node.finals_out or node.spec.keep
         self.finals[node.index] = Emission(
             (run,),
-            tuple(outputs) if outputs is not None and keeps else None,
+            outputs if keeps else None,
             0 if keeps else size,
         )
 
     def keep_chunk(self, node: Node, run: int, chunk: int, outputs: list[Value]) -> None:
-        self.chunks[node.index] = Emission((run, chunk), tuple(outputs))
+        self.chunks[node.index] = Emission((run, chunk), outputs)
 
 
 class RunResults:

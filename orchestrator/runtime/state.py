@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -13,7 +13,7 @@ from orchestrator.runtime.chunk_log import ChunkLog, Stored, ValueStore
 from orchestrator.runtime.replay import Replay
 from orchestrator.runtime.retrying import Tries
 from orchestrator.spec import EdgeInput, NodeSpec
-from protocol.messages import AttemptKey, ErrorReport
+from protocol.messages import AttemptKey, ErrorReport, NodeId
 from protocol.values import Value
 
 
@@ -37,7 +37,7 @@ class FinalEdge:
     consumer: Node
     port: int
     spec: EdgeInput
-    queue: deque[Value | Void | Stored] = field(default_factory=deque)
+    queue: tuple[Value | Void | Stored, ...] = ()  # mostly empty, seldom more than one
     capacity: int = 1
     closed: bool = False
     store: ValueStore | None = None  # for what a widened edge has no memory for
@@ -50,12 +50,13 @@ class FinalEdge:
         if self.closed:
             return
         if self.queue and self.store is not None and not isinstance(value, Void):
-            self.queue.append(self.store.put(value))
+            self.queue = (*self.queue, self.store.put(value))
         else:
-            self.queue.append(value)
+            self.queue = (*self.queue, value)
 
     def take(self) -> Value | Void:
-        value = self.queue.popleft()
+        value = self.queue[0]
+        self.queue = self.queue[1:]
         if isinstance(value, Stored):
             assert self.store is not None
             return self.store.take(value)
@@ -63,7 +64,7 @@ class FinalEdge:
 
     def close(self) -> None:
         self.closed = True
-        self.queue.clear()
+        self.queue = ()
 
     def __repr__(self) -> str:
         return (
@@ -213,14 +214,15 @@ class MapRun(Run):
 class Node:
     """One node of the flow and what it has done so far."""
 
-    index: int
+    index: NodeId
     spec: NodeSpec
     state: NodeState | None = None  # of a class
-    finals_in: list[FinalEdge] = field(default_factory=list)
-    streams_in: list[StreamEdge] = field(default_factory=list)
-    finals_out: list[FinalEdge] = field(default_factory=list)
-    streams_out: list[StreamEdge] = field(default_factory=list)
-    sole_reads: list[int] = field(default_factory=list)  # ports whose producer nobody else reads
+    sources: Sequence[Edge | Input] = ()  # by port: what it reads, or has in every run
+    finals_in: Sequence[FinalEdge] = ()
+    streams_in: Sequence[StreamEdge] = ()
+    finals_out: Sequence[FinalEdge] = ()
+    streams_out: Sequence[StreamEdge] = ()
+    sole_reads: Sequence[int] = ()  # ports whose producer nobody else reads; of nodes in workers
     run: Run | None = None
     # Counted in the flow's number of nodes that go on by themselves (see Machine._note_progress).
     progresses: bool = False

@@ -164,8 +164,8 @@ MUTANTS = (
         "an edge of a node to itself has no delay",
         "rule 19",
         "orchestrator/runtime/invoking.py",
-        "run.number < given.delay",
-        "run.number <= given.delay",
+        "if run.number < delay:",
+        "if run.number <= delay:",
     ),
     Mutant(
         "delays are one too many",

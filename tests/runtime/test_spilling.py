@@ -17,7 +17,7 @@ from orchestrator.runtime.errors import NodeError, SpillError
 from orchestrator.runtime.state import FinalEdge, Node, Void
 from orchestrator.spec import EdgeInput, NodeSpec
 from orchestrator.spill import DiskFile, DiskSpill
-from protocol.messages import Digest
+from protocol.messages import Digest, NodeId
 from protocol.values import Value
 
 BLOCK = 64 * 1024
@@ -195,7 +195,8 @@ def test_rule_46_a_widened_edge_of_final_values_keeps_large_ones_on_the_disk() -
     spec = NodeSpec("n", "mono", Digest(b""), (), "process", "f:1")
     files = ListSpill()
     store = ValueStore(files, memory_bytes=10)
-    edge = FinalEdge(0, Node(0, spec), Node(1, spec), 0, EdgeInput(0, 0, 0, 0), store=store)
+    producer, consumer = Node(NodeId(0), spec), Node(NodeId(1), spec)
+    edge = FinalEdge(0, producer, consumer, 0, EdgeInput(0, 0, 0, 0), store=store)
     edge.put(b"the one that every edge has room for")
     assert edge.is_full
     edge.widen()

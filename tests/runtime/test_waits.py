@@ -7,7 +7,7 @@ from dataclasses import replace
 from orchestrator.runtime.state import Node, StreamEdge
 from orchestrator.runtime.waits import Wait, edge_to_widen, find_deadlock, is_certain, waits_behind
 from orchestrator.spec import EdgeInput, NodeSpec
-from protocol.messages import Digest
+from protocol.messages import Digest, NodeId
 
 
 class Waits:
@@ -28,7 +28,7 @@ class Waits:
 
     def node(self, name: str) -> Node:
         spec = NodeSpec(name, "stream", Digest(b""), (), "inline", "f:1")
-        return self.nodes.setdefault(name, Node(len(self.nodes), spec))
+        return self.nodes.setdefault(name, Node(NodeId(len(self.nodes)), spec))
 
     def deadlock(self, suspects: str) -> list[Wait] | None:
         return find_deadlock(
