@@ -7,13 +7,14 @@ Pools of 2 workers. Start-up is measured beside loky and a spawned ``ProcessPool
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
 from pathlib import Path
 from time import perf_counter
 
@@ -22,9 +23,12 @@ from orchestrator import ProcessExecutor
 WORKERS = 2
 ROUNDS = 5
 DEATHS = 100
-TASK_S = 0.002
 INTERVAL_S = 0.1
-STRETCH_S = 2.0
+PAUSE_S = 0.03
+STRETCH_S = 0.5
+STRETCHES = 30
+COUNT = 100_000  # some milliseconds
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def nothing() -> None:
@@ -76,23 +80,71 @@ def deaths_ms() -> list[float]:
     return found
 
 
-def tasks_per_second(*, crashes: bool) -> float:
-    """Short tasks on one worker's share, while every 0.1 s a task kills its worker, or does not."""
+def count_to(number: int) -> None:
+    for _ in range(number):
+        pass
+
+
+def wait_and_die(seconds: float) -> None:
+    time.sleep(seconds)
+    die()
+
+
+def tasks_of_others(
+    executor: Executor, ends: Callable[[float], None], others: int, pause_s: float
+) -> int:
+    """What gets done beside a task that waits and then ``ends``, again and again.
+
+    ``others`` tasks are there at a time, so many as there are other workers. After its end the odd one
+    begins again ``pause_s`` later, so every 0.1 s: when its place has been filled again, or at once.
+    """
+    done = 0
+    running = {executor.submit(count_to, COUNT) for _ in range(others)}
+    odd = executor.submit(ends, INTERVAL_S - pause_s)
+    resting_until = math.inf
+    give_up = perf_counter() + STRETCH_S
+    while (now := perf_counter()) < give_up:
+        if odd.done() and resting_until == math.inf:
+            resting_until = now + pause_s
+        if now >= resting_until:
+            odd, resting_until = executor.submit(ends, INTERVAL_S - pause_s), math.inf
+        ended, running = wait(running, timeout=0.005, return_when=FIRST_COMPLETED)
+        done += len(ended)
+        running |= {executor.submit(count_to, COUNT) for _ in ended}
+    wait([*running, odd])
+    return done
+
+
+def left_to_others(workers: int, pause_s: float) -> float:
+    """What others get done while a worker dies every 0.1 s, as a part of what they do else."""
+    done = {time.sleep: 0, wait_and_die: 0}
+    with ProcessExecutor(workers) as executor:
+        executor.submit(count_to, 1).result()
+        for number in range(STRETCHES):
+            order = list(done) if number % 2 else list(reversed(done))
+            for ends in order:
+                done[ends] += tasks_of_others(executor, ends, workers - 1, pause_s)
+                time.sleep(pause_s)
+    return done[wait_and_die] / done[time.sleep]
+
+
+def processor_ms_per_death() -> tuple[float, float, float]:
+    """Of the pool's process, of the zygote, and of a worker from its birth to its death."""
     with ProcessExecutor(WORKERS) as executor:
-        executor.submit(nothing).result()
-        done = 0
-        began = last = perf_counter()
-        pending = [executor.submit(pid_after, TASK_S) for _ in range(4 * WORKERS)]
-        while perf_counter() - began < STRETCH_S:
-            pending.pop(0).result()
-            done += 1
-            pending.append(executor.submit(pid_after, TASK_S))
-            if perf_counter() - last > INTERVAL_S:
-                last = perf_counter()
-                executor.submit(die if crashes else nothing)
-        for future in pending:
-            future.result()
-        return done / STRETCH_S
+        zygote = executor.submit(os.getppid).result()
+        before = (time.process_time(), *processor_s(zygote))
+        for _ in range(DEATHS):
+            executor.submit(die).exception()
+        after = (time.process_time(), *processor_s(zygote))
+        used = [1000 * (end - start) / DEATHS for start, end in zip(before, after, strict=True)]
+        return used[0], used[1], used[2]
+
+
+def processor_s(pid: int) -> tuple[float, float]:
+    """What a process has used, and its children that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own_user, own_system, user, system = (int(each) / TICKS_PER_S for each in fields[11:15])
+    return own_user + own_system, user + system
 
 
 def idle_worker_mib() -> float:
@@ -116,8 +168,17 @@ def main() -> None:
         f"a task that kills its worker, to its error: median {statistics.median(found):.1f} ms, "
         f"p99 {found[int(len(found) * 0.99) - 1]:.1f} ms"
     )
-    ratios = [tasks_per_second(crashes=True) / tasks_per_second(crashes=False) for _ in range(ROUNDS)]
-    print(f"throughput while a worker dies every 0.1 s: {statistics.median(ratios):.2f} of what it is")
+    for workers in (WORKERS, WORKERS + 1):
+        left, shared = left_to_others(workers, PAUSE_S), left_to_others(workers, 0.0)
+        print(
+            f"while one of {workers} workers dies every 0.1 s, the others do {left:.3f} of what they do "
+            f"else; {shared:.3f} if what kills it takes another's place until it has been replaced"
+        )
+    pool, zygote, worker = processor_ms_per_death()
+    print(
+        f"a death costs {pool:.1f} ms of a processor in the pool's process, {zygote:.1f} ms in the "
+        f"zygote, and {worker:.1f} ms for the life of a worker"
+    )
     print(f"an idle worker: {idle_worker_mib():.1f} MiB")
 
 

@@ -29,7 +29,7 @@ from typing import Final
 import cloudpickle  # noqa: F401
 from msgspec import json
 
-from executor import worker
+from executor import task, worker  # noqa: F401
 from executor.orders import (
     Exited,
     NotStarted,
