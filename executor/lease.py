@@ -34,6 +34,7 @@ class Lease:
         "code",
         "demand",
         "key",
+        "name",
         "number",
         "overrun",
         "suspended",
@@ -48,6 +49,8 @@ class Lease:
         self.number = number
         """What names the attempt in its worker's page."""
         self.key = invocation.key
+        self.name = invocation.name
+        """Its node's."""
         self.code: Digest = invocation.code.digest
         self.demand = invocation.demand
         self.timeout_s = invocation.timeout_s

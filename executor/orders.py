@@ -71,13 +71,15 @@ class NotStarted(Struct, frozen=True, array_like=True, tag=2):
 class Exited(Struct, frozen=True, array_like=True, tag=3):
     """Zygote -> pool: the process ended, and so did what it had started.
 
-    ``status`` is the exit code or minus the signal's number; ``peak_kib`` its largest resident size.
+    ``status`` is the exit code or minus the signal's number; ``peak_kib`` its largest resident size;
+    ``left`` some of what it had left running, by pid: the command.
     """
 
     worker: int
     pid: int
     status: int
     peak_kib: int
+    left: dict[int, str] = {}
 
 
 ZygoteReport: TypeAlias = Started | NotStarted | Exited

@@ -270,6 +270,7 @@ class PoolMachine(Roster):
         lease = self._leases.pop(key)
         self._forget(lease)
         worker = self._workers[lease.worker]
+        worker.last_ended = lease
         del worker.leases[key]
         if worker.state is _S.RETIRING and not worker.leases:
             self._has_retiring = True

@@ -33,6 +33,7 @@ from executor.hub import Hub
 from executor.interrupting import listen
 from executor.marked_output import Printing
 from executor.marks import SECRET_BYTES
+from executor.offspring import OffspringWatch
 from executor.page import CURRENT, SINCE, Page
 from executor.reporter import Reporter
 from protocol.delivery import Epoch
@@ -52,6 +53,7 @@ from protocol.messages import (
     Goodbye,
     Hello,
     Invoke,
+    LeftRunning,
     Produce,
     Release,
     StreamInput,
@@ -103,6 +105,7 @@ def run(birth: Birth, endpoint: str) -> NoReturn:
     session.add(hello)
     worker = Worker(connection, session, page=page, printing=printing)
     worker.custody = Custody(birth.page)
+    worker.offspring = OffspringWatch()
     worker.run()
     connection.close(_LINGER_S)
     context.term()
@@ -148,6 +151,8 @@ class Worker:
         self._page = page
         self._printing = printing
         self.custody: Custody | None = None
+        self.offspring: OffspringWatch | None = None
+        self._last_ended: AttemptKey | None = None
         self._session = session
         self._draining = False
         self._is_copy = False  # made by a fork in a body
@@ -238,13 +243,14 @@ class Worker:
 
     def _leave_to_child(self) -> None:
         """A body has forked: in the child, nothing that the worker shares may be touched (F25)."""
-        self._page = self.custody = self._printing = None
+        self._page = self.custody = self.offspring = self._printing = None
         self._is_copy = True
         faulthandler.enable()
 
     def _ended(self, key: AttemptKey) -> None:
         """An attempt has been reported as ended: its number is free."""
         del self._numbers[key]
+        self._last_ended = key
 
     def _mark(self, key: AttemptKey | None) -> None:
         page = self._page
@@ -277,6 +283,8 @@ class Worker:
         """Take every message that is there; ``wait`` for one if there is none."""
         if self.custody is not None and not self._hub.has_begun:
             self.custody.restore(self._flushed)
+            if self.offspring is not None and self._last_ended is not None:
+                self._tell_offspring(self.offspring, self._last_ended)
         parts = self._connection.receive(wait=wait)
         while parts is not None:
             envelope = self._session.read(parts)
@@ -284,6 +292,13 @@ class Worker:
                 for message in envelope.messages:
                     self._handlers[type(message)](message, envelope)
             parts = self._connection.receive(wait=False)
+
+    def _tell_offspring(self, offspring: OffspringWatch, last: AttemptKey) -> None:
+        self._last_ended = None
+        news = offspring.news()
+        if news is not None:
+            self._session.add(LeftRunning(last, *news))
+            self._flush()
 
     # -- messages ---------------------------------------------------------------------------------
 

@@ -72,6 +72,8 @@ class WorkerRecord:
     stopped_since: float = math.inf  # by a signal
     large_codes: set[Digest] = field(default_factory=set)  # that it was sent
     leases: dict[AttemptKey, Lease] = field(default_factory=dict)
+    last_ended: Lease | None = None
+    left_running: dict[int, Lease] = field(default_factory=dict)  # pids of what bodies started there
     load: Load = field(default_factory=Load)
 
     @property

@@ -3,7 +3,8 @@
 Theory of operation. A pool starts one zygote and tells it to fork workers, which takes two
 milliseconds where an interpreter takes fifty. The zygote has no thread and no ZeroMQ context, so a
 fork of it is whole. It is the workers' parent: it learns each one's end from a pidfd, ends what the
-worker has left running (its process group), reaps it and reports how it ended. When the pool's
+worker has left running (its process group, and daemons, whose parent the worker was), reaps it and
+reports how it ended. When the pool's
 process is gone it kills every worker with all descendants, removes the session directory and exits.
 
     pool's process --- lifeline ---> zygote === PR_SET_PDEATHSIG ===> workers
@@ -19,6 +20,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ import cloudpickle  # noqa: F401
 from msgspec import json
 
 from executor import task, worker  # noqa: F401
+from executor.offspring import children_of, command_of, descendants_of, running
 from executor.orders import (
     Exited,
     NotStarted,
@@ -43,6 +46,9 @@ from executor.orders import (
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_NAMED: Final = 16  # processes that a worker has left, at most
+_REAPINGS: Final = 50
+_REAPING_S: Final = 0.001
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -131,6 +137,8 @@ class Zygote:
     def _become_worker(self) -> None:
         os.setsid()
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # What a body makes a daemon of is the worker's, and ours when the worker has ended.
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
         if os.getppid() != self._pid:  # it died before we asked to die with it
             os._exit(1)
         for descriptor in self._children:
@@ -142,19 +150,31 @@ class Zygote:
         child = self._children.pop(pidfd)
         self._poll.unregister(pidfd)
         os.close(pidfd)
+        left = {pid: command_of(pid) for pid in running(self._orphans(child.pid)[:_NAMED])}
         # Until it is reaped, the pid, and so the group's name, cannot be anyone else's.
         _kill_group(child.pid)
         _, status, usage = os.wait4(child.pid, 0)
+        self._end_orphans()
         code = os.waitstatus_to_exitcode(status)
-        self._report(Exited(child.worker, child.pid, code, usage.ru_maxrss))
-        self._reap_orphans()
+        self._report(Exited(child.worker, child.pid, code, usage.ru_maxrss, left))
 
-    def _reap_orphans(self) -> None:
-        """Descendants of ended workers have become our children."""
-        workers = {child.pid for child in self._children.values()}
-        for pid in _own_children():
-            if pid not in workers:
+    def _orphans(self, spared: int = 0) -> list[int]:
+        """Children of ended workers, which have become ours."""
+        workers = {spared, *(child.pid for child in self._children.values())}
+        return [pid for pid in children_of("self") if pid not in workers]
+
+    def _end_orphans(self) -> None:
+        """Kill them and all that they have started; reap those that end soon, the others later."""
+        for _ in range(_REAPINGS):
+            orphans = self._orphans()
+            if not orphans:
+                return
+            for pid in descendants_of(orphans):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            for pid in orphans:
                 os.waitpid(pid, os.WNOHANG)
+            time.sleep(_REAPING_S)
 
     def _report(self, report: ZygoteReport, *descriptors: int) -> None:
         with suppress(OSError):  # the pool is gone: its end of the lifeline tells next
@@ -165,7 +185,7 @@ class Zygote:
             _kill_group(child.pid)
             os.kill(child.pid, signal.SIGKILL)  # it may not have made its group yet
             os.waitpid(child.pid, 0)
-        while pids := _own_children():
+        while pids := children_of("self"):
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
             for pid in pids:
@@ -182,11 +202,3 @@ def _close_all(birth: worker.Birth) -> None:
 def _kill_group(leader: int) -> None:
     with suppress(ProcessLookupError):  # it has not made its group yet, so it has no descendants
         os.killpg(leader, signal.SIGKILL)
-
-
-def _own_children() -> list[int]:
-    try:
-        listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    except FileNotFoundError:  # a kernel without this list
-        return []
-    return [int(pid) for pid in listed.split()]

@@ -220,8 +220,29 @@ class CancelThrown(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     emitted: int
 
 
+class LeftRunning(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=11):
+    """Worker -> coordinator, after the end of an attempt: what its body has started and not ended.
+
+    ``processes`` holds pids, ``threads`` names.
+    """
+
+    key: AttemptKey
+    processes: list[int]
+    threads: list[str]
+
+
 FromWorker: TypeAlias = (
-    Hello | Chunk | Read | Wait | CancelStream | Completed | Failed | Cancelled | Goodbye | CancelThrown
+    Hello
+    | Chunk
+    | Read
+    | Wait
+    | CancelStream
+    | Completed
+    | Failed
+    | Cancelled
+    | Goodbye
+    | CancelThrown
+    | LeftRunning
 )
 
 
