@@ -45,11 +45,11 @@ class WorkerCrashed(WorkerError):  # noqa: N818 - its name is in the documentati
         self.evidence = evidence
 
     def __str__(self) -> str:
-        where = _where(self.node, self.generation, self.attempt)
+        place = where(self.node, self.generation, self.attempt)
         if self.pid == 0:
-            return f"{where}: no worker could be started; the last one {describe_status(self.status)}"
+            return f"{place}: no worker could be started; the last one {describe_status(self.status)}"
         how = _REASONS.get(self.reason) or describe_status(self.status)
-        what = f"{where}: its worker (pid {self.pid}) {how}"
+        what = f"{place}: its worker (pid {self.pid}) {how}"
         if not self.charged:
             if self.reason is LossReason.UNRESPONSIVE:
                 return f"{what}, and with it whatever was there."
@@ -88,7 +88,7 @@ class NodeTimeoutError(WorkerError, TimeoutError):
 
     def __str__(self) -> str:
         return (
-            f"{_where(self.node, self.generation, self.attempt)}: it computed for "
+            f"{where(self.node, self.generation, self.attempt)}: it computed for "
             f"{self.computed_s:.3g} s in its worker (pid {self.pid}), and timeout_s={self.timeout_s:g} "
             "allows no more, so it was ended. If it needs so long, give the node a larger timeout_s."
             f"{_findings(self.evidence)}"
@@ -119,7 +119,7 @@ class MemoryLimitExceeded(WorkerError):  # noqa: N818 - its name is in the docum
 
     def __str__(self) -> str:
         return (
-            f"{_where(self.node, self.generation, self.attempt)}: its worker (pid {self.pid}) held "
+            f"{where(self.node, self.generation, self.attempt)}: its worker (pid {self.pid}) held "
             f"{_size(self.size_bytes)} of memory while it ran this body, and "
             f"memory_hard_bytes={self.limit_bytes} ({_size(self.limit_bytes)}) allows no more, so it "
             "was killed. Give the node smaller inputs, or the pool a larger limit."
@@ -256,7 +256,8 @@ _REASONS: Final = {
 }
 
 
-def _where(node: str, generation: int, attempt: int) -> str:
+def where(node: str, generation: int, attempt: int) -> str:
+    """Which attempt an error or a warning is about."""
     return f"node {node!r}, run {generation}, attempt {attempt}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -21,12 +22,15 @@ from protocol.messages import (
     FromWorker,
     Goodbye,
     Hello,
+    LeftRunning,
     Missing,
     Read,
     RunId,
     Wait,
 )
 from protocol.values import Value, size_bytes
+
+log = logging.getLogger(__name__)
 
 _Envelope: TypeAlias = Envelope[FromWorker]
 
@@ -48,6 +52,8 @@ class Leases(Protocol):
     """Who holds what; answers with what is to be done."""
 
     def leased_to(self, worker: int, key: AttemptKey, /) -> Lease | None: ...
+
+    def left_running(self, worker: int, message: LeftRunning, /) -> str | None: ...
 
     def assign_line(self) -> list[Action]: ...
 
@@ -100,6 +106,10 @@ class Inbox:
                 continue  # its exit follows
             if isinstance(message, Hello):
                 raise ProtocolError("a second Hello")
+            if isinstance(message, LeftRunning):
+                if (warning := self._machine.left_running(worker, message)) is not None:
+                    log.warning(warning)
+                continue
             lease = self._machine.leased_to(worker, message.key)
             if lease is not None:
                 reports = self.reports.get(message.key.run, _NOBODY)

@@ -134,10 +134,10 @@ class JoinablePool(Pool):
         if self._was_ordered(site, worker):
             self._registry.note(NotStarted(worker, reason), [], monotonic())
 
-    def worker_ended(self, site: int, worker: int, status: int, peak_kib: int) -> None:
+    def worker_ended(self, site: int, ended: Exited) -> None:
         """An agent reports how a worker of its ended."""
-        if worker in self._peers and self._machine.site_of(worker) == site:
-            self._registry.note(Exited(worker, 0, status, peak_kib), [], monotonic())
+        if ended.worker in self._peers and self._machine.site_of(ended.worker) == site:
+            self._registry.note(ended, [], monotonic())
 
     def statuses(self) -> list[WorkerStatus]:
         """Its workers, how busy each is, and the pids of the agents that brought them."""

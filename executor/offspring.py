@@ -43,10 +43,8 @@ def children_of(pid: int | str) -> list[int]:
     """The processes whose parent this is; none if it is gone, or the kernel keeps no such list."""
     found: list[int] = []
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
-        for thread in threads:
-            with open(f"/proc/{pid}/task/{thread}/children") as listed:
-                found += map(int, listed.read().split())
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
     except OSError:
         pass
     return found

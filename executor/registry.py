@@ -68,8 +68,9 @@ class Registry:
             case NotStarted(worker, reason):
                 log.error("worker %d could not be started: %s", worker, reason)
                 self._exited(worker, None, now)
-            case Exited(worker, pid, status, peak_kib):
+            case Exited(worker, pid, status, peak_kib, left):
                 log.debug("worker %d (pid %d): status %d, peak %d KiB", worker, pid, status, peak_kib)
+                self._tell_left(worker, left)
                 self._exited(worker, status, now, peak_kib * 1024)
             case _:
                 assert_never(report)
@@ -95,6 +96,13 @@ class Registry:
         self._dying.pop(worker, None)
         self._on_burial(worker)
         self._reception.forget(self._resources.bury(worker))
+
+    def _tell_left(self, worker: int, left: dict[int, str]) -> None:
+        if left and worker in self._peers:
+            self._reception.listen()  # it may have said whose they are
+            warning = self._machine.ended_with(worker, left, self._peers[worker].current)
+            if warning is not None:
+                log.warning(warning)
 
     def _exited(self, worker: int, status: int | None, now: float, peak_bytes: int = 0) -> None:
         if worker in self._peers:

@@ -16,12 +16,13 @@ from executor.actions import (
 )
 from executor.errors import PoolBroken
 from executor.host import WorkerLoss
+from executor.leavings import describe_ended, note_left
 from executor.placement import Load
 from executor.scheduling import Totals
 from executor.sites import Sites
 from executor.worker_states import WorkerEvent, WorkerRecord, WorkerState
 from protocol.client_messages import WorkerStatus
-from protocol.messages import AttemptKey
+from protocol.messages import AttemptKey, LeftRunning
 
 START_S: Final = 60.0
 """A worker that has not said Hello by then is taken for one that never will."""
@@ -121,6 +122,16 @@ class Roster:
         """The worker's process exists."""
         if worker in self._workers:
             self._workers[worker].pid = pid
+
+    def left_running(self, worker: int, message: LeftRunning) -> str | None:
+        """A worker says what a body has left there: something to say of it, if there is."""
+        known = self._workers.get(worker)
+        return None if known is None else note_left(known, message)
+
+    def ended_with(self, worker: int, left: dict[int, str], current: int) -> str | None:
+        """What was killed with a worker, which was stepping ``current``: something to say of it."""
+        known = self._workers.get(worker)
+        return None if known is None or not left else describe_ended(known, left, current)
 
     def worker_of(self, pid: int) -> int | None:
         """Which live worker a process is, if any."""

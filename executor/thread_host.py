@@ -29,6 +29,7 @@ from protocol.messages import (
     Digest,
     Drain,
     Goodbye,
+    LeftRunning,
     Produce,
     RunId,
     ThrowCancel,
@@ -256,6 +257,10 @@ class _Held:
             return False
         lease.cancelled = True
         return True
+
+    def left_running(self, _: int, __: LeftRunning) -> str | None:
+        """What a body has started in this process is the user's to see."""
+        return None
 
     def leased_to(self, _: int, key: AttemptKey) -> _Lease | None:
         return self._leases.get(key)

@@ -119,11 +119,15 @@ class WorkerNotStarted(Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 
 class WorkerEnded(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=11):
-    """Agent -> coordinator: the process ended; ``status`` is its exit code or minus a signal."""
+    """Agent -> coordinator: the process ended; ``status`` is its exit code or minus a signal.
+
+    ``left``: commands, by pid, of what had been started there and was ended with it.
+    """
 
     worker: int
     status: int
     peak_kib: int
+    left: dict[int, str] = {}
 
 
 class Leave(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=12):

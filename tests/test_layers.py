@@ -44,6 +44,7 @@ PURE = (
     "executor.ladder",
     "executor.limits",
     "executor.losses",
+    "executor.leavings",
     "executor.marks",
     "executor.starting",
     "executor.watching",

@@ -163,8 +163,8 @@ def _told(report: ZygoteReport) -> WorkerStarted | WorkerNotStarted | WorkerEnde
             return WorkerStarted(worker, pid)
         case NotStarted(worker, reason):
             return WorkerNotStarted(worker, reason)
-        case Exited(worker, _, status, peak_kib):
-            return WorkerEnded(worker, status, peak_kib)
+        case Exited(worker, _, status, peak_kib, left):
+            return WorkerEnded(worker, status, peak_kib, left)
 
 
 def _setup(endpoint: str, sys_path: list[str]) -> Setup:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from executor.joinable import JoinablePool
+from executor.orders import Exited
 from orchestrator.service.session import Client
 from protocol.client_messages import (
     Confirmed,
@@ -57,8 +58,8 @@ class Agents:
                 self._pool.worker_started(site, worker, pid)
             case WorkerNotStarted(worker, reason):
                 self._pool.worker_not_started(site, worker, reason)
-            case WorkerEnded(worker, status, peak_kib):
-                self._pool.worker_ended(site, worker, status, peak_kib)
+            case WorkerEnded(worker, status, peak_kib, left):
+                self._pool.worker_ended(site, Exited(worker, 0, status, peak_kib, left))
 
     def client_gone(self, client: Client) -> None:
         site = self._sites.pop(client, None)

@@ -64,7 +64,7 @@ class Owner:
     ) -> AttemptKey:
         key = AttemptKey(self.run, NodeId(node), 0)
         code = Code(Digest(body.__qualname__.encode()), encode_code(BodyCode(body)))
-        self.pool.invoke(Invocation(key, code, list(inputs), credit))
+        self.pool.invoke(Invocation(key, code, list(inputs), credit, name=f"n{node}"))
         return key
 
     def until(self, condition: Callable[[], object]) -> None:

@@ -7,12 +7,15 @@ import ctypes
 import gc
 import os
 import pickle
+import re
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -245,12 +248,69 @@ def leave_a_process() -> int:
     return subprocess.Popen(["sleep", "1000"]).pid
 
 
-def test_a_process_that_outlives_its_worker_is_killed_with_it_f26(owner: Owner) -> None:
-    child = owner.result(1, leave_a_process)
+def leave_a_daemon() -> int:
+    """What is started by a process that ends, in a session of its own."""
+    program = "setsid sleep 2000 > /dev/null & echo $!"
+    return int(subprocess.run(["sh", "-c", program], check=True, stdout=subprocess.PIPE).stdout)
+
+
+def leave_a_process_and_die() -> None:
+    subprocess.Popen(["sleep", "3000"])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave_a_thread() -> None:
+    threading.Thread(target=time.sleep, args=(1000,), name="writer").start()
+
+
+@pytest.mark.parametrize("leave", [leave_a_process, leave_a_daemon])
+def test_what_outlives_its_worker_is_killed_with_it_and_named_f26(
+    owner: Owner, leave: Callable[[], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    child = owner.result(1, leave)
+    owner.result(2, double, dumps(4))
     assert is_alive(child)
+    owner.invoke(3, die_running, dumps("SIGKILL"))
+    owner.until(lambda: owner.ended(3))
+    assert not is_alive(child)
+    (warning,) = caplog.messages
+    told = (
+        rf"worker \d+ .* was killed: pid {child} \(sleep .000\), started by node 'n1', run 0, attempt 0"
+    )
+    assert re.fullmatch(told, warning)
+
+
+def test_what_is_left_by_a_body_that_dies_is_named_with_it_f26(
+    owner: Owner, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner.invoke(1, leave_a_process_and_die)
+    owner.until(lambda: owner.ended(1))
+    assert "(sleep 3000), started by node 'n1', run 0, attempt 0" in caplog.text
+
+
+def test_a_thread_that_outlives_its_body_is_named_f26(
+    owner: Owner, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner.result(1, leave_a_thread)
+    owner.result(2, double, dumps(4))
+    (warning,) = caplog.messages
+    assert warning == (
+        "node 'n1', run 0, attempt 0: its body has ended, and threads that it started go on: 'writer'"
+    )
+
+
+def test_who_leaves_nothing_running_is_not_spoken_of_f26(
+    owner: Owner, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner.result(1, run_and_wait)
     owner.invoke(2, die_running, dumps("SIGKILL"))
     owner.until(lambda: owner.ended(2))
-    wait_for(lambda: not is_alive(child))
+    assert caplog.messages == []
+
+
+def run_and_wait() -> int:
+    with ThreadPoolExecutor() as threads:
+        return threads.submit(subprocess.run, ["true"], check=True).result().returncode
 
 
 # -- what sessions leave behind ----------------------------------------------------------------------

@@ -36,6 +36,7 @@ from protocol.messages import (
     Goodbye,
     Hello,
     Invoke,
+    LeftRunning,
     Produce,
     Release,
     ThrowCancel,
@@ -454,4 +455,5 @@ class Process:
             self._session.add(Completed(key, 0, 0.0, [b"a lie"]))
             self._session.add(Chunk(key, 0, 1, 1, [b"a lie"]))
             self._session.add(Failed(key, 0, 0.0, ErrorReport(Fault.BODY, "Lie", "", "")))
+            self._session.add(LeftRunning(key, [1], ["a lie"]))
             self.end.pump()
