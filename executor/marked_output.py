@@ -10,6 +10,7 @@ from contextlib import suppress
 from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
+from executor.dropping import DroppingWriter
 from executor.interrupting import Gate
 from executor.marks import mark
 from executor.page import CURRENT, PRINTED, Page
@@ -23,13 +24,15 @@ _DESCRIPTORS: Final = (1, 2)
 class Printing:
     """Replaces ``sys.stdout`` and ``sys.stderr``; ``settle`` after each step that ``has_printed``.
 
-    ``gate`` is that of the bodies which print: set it before the first one runs.
+    ``gate`` is that of the bodies which print: set it before the first one runs. ``drops``: a body does
+    not wait for its output to be read; what is not is dropped.
     """
 
-    def __init__(self, secret: bytes, page: Page, pipes: Iterable[int]) -> None:
+    def __init__(self, secret: bytes, page: Page, pipes: Iterable[int], *, drops: bool = False) -> None:
         """Take over descriptors 1 and 2; ``pipes`` are what they are to be, and are closed."""
         self.has_printed = False
         self.gate = Gate()
+        self.drops = drops
         self._cells = page.cells
         old = (sys.stdout, sys.stderr)
         for descriptor, pipe in zip(_DESCRIPTORS, pipes, strict=True):
@@ -84,6 +87,7 @@ class _MarkedOutput(io.RawIOBase):
         self._thread = get_ident()
         self._marked = 0
         self._pipe = os.fstat(descriptor).st_ino
+        self._dropping = DroppingWriter(descriptor) if printing.drops else None
 
     def fileno(self) -> int:
         return self._descriptor
@@ -108,15 +112,26 @@ class _MarkedOutput(io.RawIOBase):
     def _write(self, data: Buffer) -> int:
         number: int = self._cells[CURRENT]
         if number != self._marked:
+            self._tell_dropped()  # of whoever has printed before
             self._mark(number)
-        return os.write(self._descriptor, data)
+        if self._dropping is None:
+            return os.write(self._descriptor, data)
+        self._dropping.write(data)
+        return memoryview(data).nbytes
 
     def end_marked(self) -> None:
         if self._marked:
             with suppress(OSError):
+                self._tell_dropped()
                 self._mark(0)
 
+    def _tell_dropped(self) -> None:
+        if self._dropping is not None:
+            self._dropping.tell_dropped()
+
     def _mark(self, number: int) -> None:
+        if self._dropping is not None and not self._dropping.has_room():
+            return  # nor is there for what was to follow
         # A body may have put a file of its own in the pipe's place.
         if os.fstat(self._descriptor).st_ino == self._pipe:
             os.write(self._descriptor, mark(self._secret, number))

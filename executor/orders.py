@@ -32,6 +32,7 @@ class Setup(Struct, frozen=True):
     sys_path: list[str]
     recursion_limit: int
     warning_filters: list[WarningFilter]
+    drops_output: bool = False  # bodies do not wait for what they print to be read
 
 
 class WarningFilter(Struct, frozen=True):
@@ -158,7 +159,7 @@ def _receive(channel: socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
     return packet, list(descriptors)
 
 
-def current_setup(endpoint: str, directory: str) -> Setup:
+def current_setup(endpoint: str, directory: str, *, drops_output: bool = False) -> Setup:
     """The state of this process that its workers are to start with."""
     return Setup(
         endpoint,
@@ -172,6 +173,7 @@ def current_setup(endpoint: str, directory: str) -> Setup:
             # Others would have to be imported to be known.
             if category.__module__ == "builtins"
         ],
+        drops_output,
     )
 
 

@@ -88,13 +88,13 @@ class Outputs:
     def read_all(self, worker: int | None = None) -> Iterator[Piece]:
         """What has been printed until now, by a worker or by all.
 
-        Leaves the pipes open, so that whoever polls them is told of their end.
+        Leaves the pipes open, so that whoever polls them is told of their end. A pipe holds no more than
+        one reading takes: what is printed while we read waits for the next call.
         """
         for source, pipe in list(self._pipes.items()):
             if worker is None or pipe.worker == worker:
                 with suppress(BlockingIOError):
-                    while data := os.read(source, READ_BYTES):
-                        yield from pipe.pieces(pipe.marks.feed(data))
+                    yield from pipe.pieces(pipe.marks.feed(os.read(source, READ_BYTES)))
                 yield from pipe.held()
 
     def close(self) -> None:

@@ -47,6 +47,7 @@ from executor.resources import Resources, Source
 from executor.retry import RetryPolicy
 from executor.scheduling import MEMORY, Totals, checked_resources
 from executor.sending import Sender
+from executor.showing import DroppingPrint
 from executor.sizing import checked_size, usable_cores, usable_memory_bytes
 from executor.vitals import vitals_of
 from protocol.client_messages import WorkerStatus
@@ -83,7 +84,10 @@ class Pool:
         resources: what bodies may claim, by name: ``"cpus"`` (by default one for each worker),
             ``"memory"`` in bytes (by default what this process may use), and names of one's own.
         show: is given what workers print, piece by piece (:class:`~executor.output.Printed`); by
-            default it is printed here, to what standard output and error are then.
+            default it is printed here, to what standard output and error are then. It may wait: then
+            bodies that print much wait for it. ``TaggedPrint()`` names the node at each line.
+        drop_output: nobody waits for output, neither bodies nor the pool: what is not read in time is
+            dropped, and how much it was is printed.
         grace_s: a body that was cancelled and runs is interrupted at once. If it has not ended so much
             later its worker is sent SIGTERM, and SIGKILL after as much again.
         timeout_s: how long a body may compute, where its node does not say; waiting for streams does
@@ -106,7 +110,8 @@ class Pool:
         *,
         retry: RetryPolicy | None = None,
         resources: Mapping[str, float] | None = None,
-        show: Print = pass_on,
+        show: Print | None = None,
+        drop_output: bool = False,
         **limits: Unpack[LimitOptions],
     ) -> None:
         self.workers = self._checked_size(workers)
@@ -117,7 +122,8 @@ class Pool:
         self._inbox = Inbox(self._machine, self._do)
         # Given back also if the pool is merely forgotten, and at the interpreter's exit.
         threads = max(1, usable_cores() // max(1, self.workers))
-        held = self._resources = Resources(self.workers, threads, show)
+        show = show or (DroppingPrint() if drop_output else pass_on)
+        held = self._resources = Resources(self.workers, threads, show, drops_output=drop_output)
         self._release = weakref.finalize(self, held.release)
         self._listener, self._peers = held.listener, held.peers
         self._sender = Sender(held, self._give_up_worker)

@@ -65,14 +65,15 @@ class Reception:
         """Pass output on, with the key of the attempt it is of."""
         for piece in pieces:
             peer = self._peers.get(piece.worker)
-            key = None
+            lease = None
             if peer is not None:
                 number = piece.number or peer.current
                 peer.last_output.add(number, piece.data)
-                key = self._machine.key_of(piece.worker, number)
+                lease = self._machine.lease_numbered(piece.worker, number)
             elif piece.worker == ZYGOTE:
                 self._zygote_output.add(0, piece.data)
-            self._show(Printed(piece.worker, key, piece.is_error, piece.data))
+            key, node = (None, "") if lease is None else (lease.key, lease.name)
+            self._show(Printed(piece.worker, key, piece.is_error, piece.data, node))
 
     def take_zygote_output(self) -> tuple[str, ...]:
         """The last lines of the process that workers are forked from, which has ended."""

@@ -45,10 +45,13 @@ _DESCRIPTORS_SPARE: Final = 64
 class Resources:
     """Processes, sockets, descriptors and files. Knows no pool, so it can outlive one to clean up."""
 
-    def __init__(self, workers: int, threads_per_worker: int, show: Print) -> None:
+    def __init__(
+        self, workers: int, threads_per_worker: int, show: Print, *, drops_output: bool = False
+    ) -> None:
         """Make all that ``workers`` need but the workers themselves; waits for nothing.
 
-        ``show`` is given what nobody has read when all is given back.
+        ``show`` is given what nobody has read when all is given back. ``drops_output``: bodies do not
+        wait for it to be read before.
 
         Raises:
             OSError: the system refused, or would not let this process have descriptors enough.
@@ -61,6 +64,7 @@ class Resources:
         self.outputs = Outputs()
         self.nursery: Nursery | None = None
         self._show = show
+        self._drops_output = drops_output
         self._directory = SessionDirectory.create()
         try:
             self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -152,7 +156,8 @@ class Resources:
         Raises:
             OSError: the system refused.
         """
-        setup = current_setup(self._directory.endpoint, str(self._directory.path))
+        directory = self._directory
+        setup = current_setup(directory.endpoint, str(directory.path), drops_output=self._drops_output)
         pipes = self.outputs.open(ZYGOTE, secrets.token_bytes(SECRET_BYTES))
         try:
             self.nursery = Nursery(setup, self._threads_per_worker, pipes)

@@ -16,13 +16,14 @@ from executor.actions import (
 )
 from executor.errors import PoolBroken
 from executor.host import WorkerLoss
+from executor.lease import Lease
 from executor.leavings import describe_ended, note_left
 from executor.placement import Load
 from executor.scheduling import Totals
 from executor.sites import Sites
 from executor.worker_states import WorkerEvent, WorkerRecord, WorkerState
 from protocol.client_messages import WorkerStatus
-from protocol.messages import AttemptKey, LeftRunning
+from protocol.messages import LeftRunning
 
 START_S: Final = 60.0
 """A worker that has not said Hello by then is taken for one that never will."""
@@ -150,11 +151,10 @@ class Roster:
             for worker in self._workers.values()
         )
 
-    def key_of(self, worker: int, number: int) -> AttemptKey | None:
-        """Which attempt has this number in its worker's page."""
+    def lease_numbered(self, worker: int, number: int) -> Lease | None:
+        """The lease of the attempt that has this number in its worker's page."""
         known = self._workers.get(worker)
-        lease = None if known is None else known.lease_numbered(number)
-        return None if lease is None else lease.key
+        return None if known is None else known.lease_numbered(number)
 
     def _workers_at(self, site: int) -> list[WorkerRecord]:
         return [worker for worker in self._workers.values() if worker.site == site]

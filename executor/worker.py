@@ -84,19 +84,24 @@ class Birth:
     """What a new worker is to be; ``token`` proves who started it.
 
     ``page`` is a descriptor, and so are the ``pipes`` for its standard output and error, if any.
+    ``drops_output``: it does not wait for who reads them.
     """
 
     worker: int
     token: bytes
     page: int
     pipes: Sequence[int]
+    drops_output: bool = False
 
 
 def run(birth: Birth, endpoint: str) -> NoReturn:
     """Be the worker, from just after the fork to the end of the process."""
     _prepare_process()
     page = Page(birth.page)
-    printing = Printing(birth.token[:SECRET_BYTES], page, birth.pipes) if birth.pipes else None
+    printing = None
+    if birth.pipes:
+        secret = birth.token[:SECRET_BYTES]
+        printing = Printing(secret, page, birth.pipes, drops=birth.drops_output)
     _trace_faults(birth.page)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     connection = Connection(context, endpoint)

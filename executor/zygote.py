@@ -81,6 +81,7 @@ class Zygote:
     def __init__(self, channel: socket.socket, setup: Setup) -> None:
         self._channel = channel
         self._directory = setup.directory
+        self._drops_output = setup.drops_output
         self._pid = os.getpid()
         self._children: dict[int, _Child] = {}  # by pidfd
         self._poll = select.poll()
@@ -114,7 +115,7 @@ class Zygote:
         if order is None:
             return None
         spawn, (page, *pipes) = order
-        return worker.Birth(spawn.worker, spawn.token, page, pipes)
+        return worker.Birth(spawn.worker, spawn.token, page, pipes, self._drops_output)
 
     def _fork(self, birth: worker.Birth) -> worker.Birth | None:
         try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from executor.pool import Pool
     from executor.process_executor import ProcessExecutor
     from executor.retry import RetryPolicy
+    from executor.showing import TaggedPrint
     from executor.surroundings import (
         FlowInfo,
         NodeInfo,
@@ -111,6 +112,7 @@ __all__ = [
     "StateNotAvailable",
     "Stream",
     "StreamCancelled",
+    "TaggedPrint",
     "TerminalInputError",
     "TerminateLimitReached",
     "UpstreamFailed",
@@ -136,6 +138,7 @@ _HOMES: Final = {
         "WorkerCrashed",
     ),
     "executor.pool": ("Pool",),
+    "executor.showing": ("TaggedPrint",),
     "executor.process_executor": ("ProcessExecutor",),
     "executor.surroundings": (
         "FlowInfo",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import select
 import signal
 import subprocess
 import sys
@@ -14,14 +16,16 @@ from typing import Any
 import pytest
 
 from executor.body import Interrupted, Stream
+from executor.dropping import DroppingWriter
 from executor.losses import error_of
 from executor.marks import SECRET_BYTES, mark
-from executor.output import LastOutput, Outputs, Piece, Printed, pass_on
-from executor.page import CURRENT, TARGET
+from executor.output import READ_BYTES, LastOutput, Outputs, Piece, Printed, pass_on
+from executor.page import CURRENT, PRINTED, TARGET
 from executor.pool import Pool
-from protocol.messages import StreamInput
+from executor.showing import DroppingPrint, TaggedPrint
+from protocol.messages import AttemptKey, NodeId, StreamInput
 from protocol.serialization import dumps
-from tests.executor.test_pool import RUN, Owner, double
+from tests.executor.test_pool import RUN, Owner, double, wait_for
 
 GIGABYTE_S_PART = 40 << 20
 
@@ -160,6 +164,87 @@ def test_what_is_written_past_python_arrives_too(owner: Owner, page: Page) -> No
 def test_whoever_prints_much_waits_and_nothing_is_lost_f27(owner: Owner, page: Page) -> None:
     owner.result(1, print_much, dumps(GIGABYTE_S_PART))
     assert sum(len(piece.data) for piece in page.pieces) == GIGABYTE_S_PART
+
+
+def test_the_pool_never_reads_on_for_as_long_as_somebody_prints_f27() -> None:
+    outputs = Outputs()
+    out, error = outputs.open(1, bytes(SECRET_BYTES))
+    try:
+        with subprocess.Popen(["yes"], stdout=out) as process:
+            select.select([*outputs], [], [])
+            read = sum(len(piece.data) for _ in range(3) for piece in outputs.read_all(1))
+            process.kill()
+        assert 0 < read <= 3 * READ_BYTES
+    finally:
+        os.close(out)
+        os.close(error)
+        outputs.close()
+
+
+def test_where_output_may_be_dropped_nobody_waits_and_the_rest_is_counted_f27() -> None:
+    page = Page()
+    with Pool(1, show=page, drop_output=True) as pool:
+        owner = Owner(pool)
+        pool.wait_ready()
+        owner.invoke(1, print_much, dumps(GIGABYTE_S_PART))
+        pool.flush()
+        (peer,) = pool._peers.values()
+        wait_for(lambda: peer._page.cells[PRINTED])  # nobody reads while it prints
+        owner.until(lambda: owner.ended(1))
+        owner.result(2, greet, dumps("x"))
+    assert page.text(2) == "hello x\nunfinished x and bytes"
+    (dropped,) = re.findall(r"\[(\d+) bytes of output were dropped", page.text())
+    assert 0 < page.text().count("x" * 100) * 100 < READ_BYTES
+    assert page.text(1).count("x") + int(dropped) == GIGABYTE_S_PART
+
+
+def test_a_line_says_how_much_is_missing_when_there_is_room_again_f27() -> None:
+    read_end, write_end = os.pipe()
+    writer = DroppingWriter(write_end)
+    for _ in range(100):
+        writer.write(b"a" * 1000)
+    full = len(os.read(read_end, 1 << 20))
+    assert writer.dropped_bytes == 100_000 - full > 0
+    writer.write(b"b")
+    note = f"\n[{100_000 - full} bytes of output were dropped: they were not read in time]\nb"
+    assert os.read(read_end, 1 << 20) == note.encode()
+    os.close(read_end)
+    os.close(write_end)
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_pool_that_may_drop_output_does_not_wait_for_its_own_standard_output_f27(
+    is_read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_end, write_end = os.pipe()
+    show = DroppingPrint()
+    with os.fdopen(write_end, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        for _ in range(100):
+            show(Printed(1, None, False, b"a" * 1000))
+            if is_read:
+                assert os.read(read_end, 1 << 20) == b"a" * 1000
+    assert is_read or len(os.read(read_end, 1 << 20)) < 100_000
+    os.close(read_end)
+
+
+def test_each_line_can_be_tagged_by_node_run_element_and_attempt(page: Page) -> None:
+    page.pieces.clear()
+    show = TaggedPrint(page)
+    first, second = (AttemptKey(RUN, NodeId(0), each) for each in (0, 1))
+    for key, data in [
+        (first, b"one\ntwo\nunfin"),
+        (first, b"ished\n"),
+        (first, b"cut"),
+        (second, b"three\n"),
+        (AttemptKey(RUN, NodeId(0), 0, 4, 2), b"four\n"),
+        (None, b"past Python\n"),
+    ]:
+        show(Printed(1, key, False, data, "fit"))
+    assert page.text() == (
+        "[fit] one\n[fit] two\n[fit] unfinished\n[fit] cut\n[fit run 1] three\n"
+        "[fit element 4 attempt 2] four\n[worker 1] past Python\n"
+    )
 
 
 def test_the_last_lines_are_part_of_the_error_p8(owner: Owner, page: Page) -> None:
