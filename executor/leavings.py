@@ -39,5 +39,7 @@ def _owner(lease: Lease | None) -> str:
     if lease is None:
         return "one of its bodies"
     key = lease.key
+    if not lease.name:  # of an executor
+        return "a task"
     element = "" if key.element == WHOLE else f", element {key.element}"
     return f"{where(lease.name, key.generation, key.attempt)}{element}"

@@ -55,7 +55,7 @@ def running(pids: Iterable[int]) -> list[int]:
     return [pid for pid in pids if not _is_zombie(pid)]
 
 
-def descendants_of(roots: list[int]) -> Iterator[int]:
+def descendants_of(roots: Iterable[int]) -> Iterator[int]:
     """These processes and all that come from them."""
     for root in roots:
         yield root
@@ -63,15 +63,12 @@ def descendants_of(roots: list[int]) -> Iterator[int]:
 
 
 def command_of(pid: int) -> str:
-    """The command line of a process, shortened; its name where it has none."""
+    """The command line of a process; its name where it has none."""
     try:
         line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        return line.strip()[:_COMMAND_CHARACTERS] or Path(f"/proc/{pid}/comm").read_text().strip()
+        return line.strip() or Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return "?"
-
-
-_COMMAND_CHARACTERS = 100
 
 
 def _has_children() -> bool:

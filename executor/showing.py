@@ -48,7 +48,7 @@ def tag_of(printed: Printed) -> str:
     key = printed.key
     if key is None:
         return f"[worker {printed.worker}] "
-    parts = [printed.node]
+    parts = [printed.node or "task"]
     if key.generation:
         parts.append(f"run {key.generation}")
     if key.element != WHOLE:

@@ -74,6 +74,9 @@ TURN_S: Final = 0.0005
 OUTPUT_BYTES: Final = 1 << 20
 """From this much on, output is sent at once."""
 
+BIRTH_S: Final = 0.0001
+"""A body that took less has started no process and no thread."""
+
 _LINGER_S: Final = 1.0
 _COPY_STATUS: Final = 70  # EX_SOFTWARE of sysexits.h
 _OOM_SCORE: Final = 500  # the kernel's choice when memory runs out: a worker before the coordinator
@@ -288,8 +291,8 @@ class Worker:
         """Take every message that is there; ``wait`` for one if there is none."""
         if self.custody is not None and not self._hub.has_begun:
             self.custody.restore(self._flushed)
-            if self.offspring is not None and self._last_ended is not None:
-                self._tell_offspring(self.offspring, self._last_ended)
+            if self._last_ended is not None:
+                self._tell_offspring(self._last_ended)
         parts = self._connection.receive(wait=wait)
         while parts is not None:
             envelope = self._session.read(parts)
@@ -298,9 +301,11 @@ class Worker:
                     self._handlers[type(message)](message, envelope)
             parts = self._connection.receive(wait=False)
 
-    def _tell_offspring(self, offspring: OffspringWatch, last: AttemptKey) -> None:
+    def _tell_offspring(self, last: AttemptKey) -> None:
         self._last_ended = None
-        news = offspring.news()
+        if self._page is None or self._flushed - self._page.times[SINCE] < BIRTH_S:
+            return
+        news = None if self.offspring is None else self.offspring.news()
         if news is not None:
             self._session.add(LeftRunning(last, *news))
             self._flush()

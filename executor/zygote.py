@@ -30,7 +30,7 @@ from typing import Final
 import cloudpickle  # noqa: F401
 from msgspec import json
 
-from executor import task, worker  # noqa: F401
+from executor import bootstrap, task, worker  # noqa: F401
 from executor.offspring import children_of, command_of, descendants_of, running
 from executor.orders import (
     Exited,
@@ -46,6 +46,7 @@ from executor.orders import (
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _NAMED: Final = 16  # processes that a worker has left, at most
+_COMMAND_CHARACTERS: Final = 100
 _REAPINGS: Final = 50
 _REAPING_S: Final = 0.001
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -150,7 +151,8 @@ class Zygote:
         child = self._children.pop(pidfd)
         self._poll.unregister(pidfd)
         os.close(pidfd)
-        left = {pid: command_of(pid) for pid in running(self._orphans(child.pid)[:_NAMED])}
+        orphans = running(self._orphans(child.pid))
+        left = {pid: command_of(pid)[:_COMMAND_CHARACTERS] for pid in orphans[:_NAMED]}
         # Until it is reaped, the pid, and so the group's name, cannot be anyone else's.
         _kill_group(child.pid)
         _, status, usage = os.wait4(child.pid, 0)
@@ -159,9 +161,12 @@ class Zygote:
         self._report(Exited(child.worker, child.pid, code, usage.ru_maxrss, left))
 
     def _orphans(self, spared: int = 0) -> list[int]:
-        """Children of ended workers, which have become ours."""
+        """Children of ended workers, which have become ours.
+
+        A pool that a body has made ends by itself: its zygote cleans up after it.
+        """
         workers = {spared, *(child.pid for child in self._children.values())}
-        return [pid for pid in children_of("self") if pid not in workers]
+        return [pid for pid in children_of("self") if pid not in workers and not _is_zygote(pid)]
 
     def _end_orphans(self) -> None:
         """Kill them and all that they have started; reap those that end soon, the others later."""
@@ -170,8 +175,9 @@ class Zygote:
             if not orphans:
                 return
             for pid in descendants_of(orphans):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                if not _is_zygote(pid):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
             for pid in orphans:
                 os.waitpid(pid, os.WNOHANG)
             time.sleep(_REAPING_S)
@@ -192,6 +198,11 @@ class Zygote:
                 os.waitpid(pid, 0)
         if self._directory:  # an agent has none
             shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _is_zygote(pid: int) -> bool:
+    """Whether workers are forked from it."""
+    return bootstrap.__file__ in command_of(pid)
 
 
 def _close_all(birth: worker.Birth) -> None:
