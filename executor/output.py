@@ -23,12 +23,16 @@ _LAST_LINES: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """Output of a worker: ``key`` says whose it is, None if nobody there was being stepped."""
+    """Output of a worker: ``key`` says whose it is, None if nobody there was being stepped.
+
+    ``node`` is the name of its node.
+    """
 
     worker: int
     key: AttemptKey | None
     is_error: bool
     data: bytes
+    node: str = ""
 
 
 Print: TypeAlias = Callable[[Printed], None]
