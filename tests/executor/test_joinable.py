@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from executor.joinable import JoinablePool
+from executor.orders import Exited
 from executor.output import pass_on
 
 
@@ -47,7 +48,7 @@ def test_the_pid_of_a_worker_is_known_also_if_it_ended_before_its_start_was_hear
     pid = ended_pid()
     pool.worker_started(site, worker, pid)
     assert [(status.worker, status.pid) for status in pool.statuses()] == [(worker, pid)]
-    pool.worker_ended(site, worker, 3, 0)
+    pool.worker_ended(site, Exited(worker, 0, 3, 0))
     assert len(agent.ordered) == 2  # it is replaced
 
 
@@ -86,7 +87,7 @@ def test_an_agent_brings_no_processors_or_memory_of_the_host_and_no_nonsense(
 def test_what_an_agent_says_of_others_workers_is_ignored(pool: JoinablePool) -> None:
     agent, other = Agent(), Agent()
     site, others = pool.join(agent, 1), pool.join(other, 1)
-    pool.worker_ended(others, agent.ordered[0], 3, 0)
+    pool.worker_ended(others, Exited(agent.ordered[0], 0, 3, 0))
     pool.worker_not_started(others, agent.ordered[0], "not so")
     assert len(pool.statuses()) == 2
     pool.agent_gone(site)
