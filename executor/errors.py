@@ -53,12 +53,12 @@ class WorkerCrashed(WorkerError):  # noqa: N818 - its name is in the documentati
         if not self.charged:
             if self.reason is LossReason.UNRESPONSIVE:
                 return f"{what}, and with it whatever was there."
-            other = ", while it ran something else" if self.reason is LossReason.DIED else ""
+            other = ", while it ran something else" if self.reason in _ENDS_OF_ITS_OWN else ""
             return f"{what}{other}; this body was waiting there and is not to blame."
         peak_bytes = self.evidence.peak_bytes
         memory = f" Its memory had reached {_size(peak_bytes)}." if peak_bytes else ""
         found = _findings(self.evidence)
-        return f"{what}, while it ran this body.{memory}{advice(self.status)}{found}"
+        return f"{what}, while it ran this body.{memory}{advice(self.status, self.reason)}{found}"
 
 
 class NodeTimeoutError(WorkerError, TimeoutError):
@@ -96,7 +96,7 @@ class NodeTimeoutError(WorkerError, TimeoutError):
 
 
 class MemoryLimitExceeded(WorkerError):  # noqa: N818 - its name is in the documentation
-    """A worker held more memory than the pool's ``memory_hard_bytes`` while it ran a body."""
+    """A worker held more memory than ``memory_hard_bytes`` allows while it ran a body."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class MemoryLimitExceeded(WorkerError):  # noqa: N818 - its name is in the docum
             f"{where(self.node, self.generation, self.attempt)}: its worker (pid {self.pid}) held "
             f"{_size(self.size_bytes)} of memory while it ran this body, and "
             f"memory_hard_bytes={self.limit_bytes} ({_size(self.limit_bytes)}) allows no more, so it "
-            "was killed. Give the node smaller inputs, or the pool a larger limit."
+            "was killed. Give the node smaller inputs or a larger limit."
             f"{_findings(self.evidence)}"
         )
 
@@ -151,7 +151,7 @@ class PoisonTask(WorkerCrashed):
         self.args = (node, generation, losses, last)
 
     def __str__(self) -> str:
-        ends = "; ".join(f"pid {loss.pid} {describe_status(loss.status)}" for loss in self.losses)
+        ends = "; ".join(f"pid {loss.pid} {describe_end(loss)}" for loss in self.losses)
         return (
             f"node {self.node!r}, run {self.generation}: its body was tried {len(self.losses)} times, "
             f"and each time its worker died ({ends}). The last one: {self.last}"
@@ -226,6 +226,11 @@ def describe_status(status: int | None) -> str:
     return f"was killed by {name}" + (f" ({meaning})" if meaning else "")
 
 
+def describe_end(loss: WorkerLoss) -> str:
+    """How a worker ended, as the predicate of a sentence."""
+    return _REASONS.get(loss.reason) or describe_status(loss.status)
+
+
 _MEANINGS: Final[dict[int, str]] = {
     signal.SIGKILL: "which we did not send: often the kernel does when memory runs out",
     signal.SIGSEGV: "invalid memory access",
@@ -236,8 +241,13 @@ _MEANINGS: Final[dict[int, str]] = {
 }
 
 
-def advice(status: int | None) -> str:
+def advice(status: int | None, reason: LossReason = LossReason.DIED) -> str:
     """What to change so that it does not happen again: a sentence after a space, or nothing."""
+    if reason is LossReason.OUT_OF_MEMORY:
+        return (
+            " Give it smaller inputs, use fewer workers, or let @node(memory=...) say what it needs, so "
+            "that less runs beside it."
+        )
     if status is None:
         return ""
     if status >= 0:
@@ -253,7 +263,10 @@ _REASONS: Final = {
     LossReason.ENDED: "was ended by us, for another body there or because the pool was closed",
     LossReason.ZYGOTE: "ended together with the process that workers are forked from",
     LossReason.UNRESPONSIVE: "had been stopped by a signal (SIGSTOP) for so long that we killed it",
+    LossReason.OUT_OF_MEMORY: "was killed by the kernel (SIGKILL) because memory ran out",
 }
+
+_ENDS_OF_ITS_OWN: Final = (LossReason.DIED, LossReason.OUT_OF_MEMORY)
 
 
 def where(node: str, generation: int, attempt: int) -> str:

@@ -60,7 +60,8 @@ class Invocation(Struct, frozen=True):
     ``pinned``: every invocation of the same (run, node) must go to one worker, which keeps the
     node's state. ``checkpoint``: report the state with the result. ``start``: what the instance is made
     from, None: anew. ``resumes``: a host that has it from the node's last attempt goes on with that one.
-    ``timeout_s`` is how long the body may compute; None: as the host has it.
+    ``timeout_s`` is how long the body may compute, ``memory_hard_bytes`` how large its worker may be
+    then; None: as the host has it.
     ``priority``, ``criticality``, ``frees_memory`` and ``demand`` tell who runs first, and when
     (``executor.scheduling``).
     ``name`` is the node's; ``context`` is what the body's ``current_context()`` gives.
@@ -77,6 +78,7 @@ class Invocation(Struct, frozen=True):
     start: Start | None = None
     resumes: bool = False
     timeout_s: float | None = None
+    memory_hard_bytes: int | None = None
     name: str = ""
     context: Value | None = None
     priority: float = 0
@@ -102,6 +104,7 @@ class LossReason(enum.Enum):
     UNRESPONSIVE = "unresponsive"  # its worker was stopped by a signal for too long
     TIMEOUT = "timeout"  # it computed for longer than it may; its worker may live on
     MEMORY = "memory"  # its worker held more memory than it may, while it ran
+    OUT_OF_MEMORY = "out of memory"  # the kernel ended its worker, because there was no memory left
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class Evidence:
     peak_bytes: int = 0  # its largest resident size, 0 if it is not known
     output: tuple[str, ...] = ()  # the last lines it printed
     trace: str = ""  # of its threads, when it crashed or before it was interrupted
+    out_of_memory: bool = False  # the kernel has ended it, because there was none left
 
 
 NO_EVIDENCE: Final = Evidence()

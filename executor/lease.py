@@ -34,6 +34,7 @@ class Lease:
         "code",
         "demand",
         "key",
+        "memory_hard_bytes",
         "name",
         "number",
         "overrun",
@@ -55,6 +56,8 @@ class Lease:
         self.demand = invocation.demand
         self.timeout_s = invocation.timeout_s
         """How long its body may compute."""
+        self.memory_hard_bytes = invocation.memory_hard_bytes
+        """How large its worker may be while it computes; None: as the pool has it."""
         self.cancelled = False
         """Whether it was told to end by its run; set by who tells it."""
         self.overrun: Overrun | None = None

@@ -38,16 +38,20 @@ class Limits:
         _check_seconds("unresponsive_after_s", self.unresponsive_after_s)
         check_timeout(self.timeout_s)
         for name in ("memory_soft_bytes", "memory_hard_bytes", "max_runs_per_worker"):
-            count = getattr(self, name)
-            if count is None:
-                continue
-            if type(count) is not int:
-                raise TypeError(f"{name} must be an integer or None, not {count!r}")
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, not {count}")
+            check_limit(name, getattr(self, name))
         soft, hard = self.memory_soft_bytes, self.memory_hard_bytes
         if soft is not None and hard is not None and soft > hard:
             raise ValueError(f"memory_soft_bytes ({soft}) must not exceed memory_hard_bytes ({hard})")
+
+
+def check_limit(name: str, count: object) -> None:
+    """Refuse what is neither None nor a positive integer."""
+    if count is None:
+        return
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise TypeError(f"{name} must be an integer or None, not {count!r}")
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1, not {count}")
 
 
 def check_timeout(timeout_s: object) -> None:

@@ -21,6 +21,13 @@ def loss_of(
     return WorkerLoss(worker.id, worker.pid, status, charged=False, reason=reason, evidence=evidence)
 
 
+def reason_of(evidence: Evidence, *, by_us: bool) -> LossReason:
+    """Why a worker has ended; ``by_us``: we have given it up before."""
+    if by_us:
+        return LossReason.ENDED
+    return LossReason.OUT_OF_MEMORY if evidence.out_of_memory else LossReason.DIED
+
+
 def report_end(lease: Lease, end: WorkerLoss, *, charged: bool) -> ReportCancelled | ReportLost:
     """``end`` is that of its worker; ``charged``: the attempt was being stepped then."""
     if lease.cancelled:

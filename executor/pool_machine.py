@@ -33,7 +33,7 @@ from executor.host import NO_EVIDENCE, Evidence, Invocation, LossReason, WorkerL
 from executor.ladder import Ladder, Look, Rung, see_nothing
 from executor.lease import Lease
 from executor.limits import NO_LIMITS, Limits
-from executor.losses import loss_of, report_end
+from executor.losses import loss_of, reason_of, report_end
 from executor.roster import Roster
 from executor.scheduler import Scheduler
 from executor.scheduling import Totals
@@ -114,8 +114,7 @@ class PoolMachine(Roster):
             return []
         by_us = known.state is _S.KILLED
         known.move(_E.EXIT)
-        reason = LossReason.ENDED if by_us else LossReason.DIED
-        end = loss_of(known, reason, None if by_us else status, evidence)
+        end = loss_of(known, reason_of(evidence, by_us=by_us), None if by_us else status, evidence)
         actions = self._end_leases(known, end, 0 if by_us else current)
         if not known.was_ready:
             self._sites.start_failed(known.site, status, evidence.output, now)
@@ -190,10 +189,10 @@ class PoolMachine(Roster):
         known = self._workers[worker]
         if known.state not in (_S.READY, _S.RETIRING):
             return []
-        overrun = overrun_of(known, vitals, self.limits, now)
+        running = known.lease_numbered(self._look(worker).number)
+        overrun = overrun_of(known, running, vitals, self.limits, now)
         if overrun is not None:
             # What it runs is to blame for its memory, and for nothing else.
-            running = known.lease_numbered(self._look(worker).number)
             for lease in known.leases.values():
                 if overrun.reason is LossReason.UNRESPONSIVE or lease is running:
                     lease.overrun = lease.overrun or overrun

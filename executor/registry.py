@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, assert_never
@@ -109,9 +110,17 @@ class Registry:
             self._reception.listen()  # what it said before counts
             self._reception.read_output(worker)
             current = (peer := self._peers[worker]).current
-            evidence = replace(peer.evidence(current), peak_bytes=peak_bytes)
+            evidence = replace(
+                peer.evidence(current),
+                peak_bytes=peak_bytes,
+                out_of_memory=self._ran_out_of_memory(worker, status),
+            )
             self.bury(worker)
             self._do(self._machine.exited(worker, status, current, now, evidence))
+
+    def _ran_out_of_memory(self, worker: int, status: int | None) -> bool:
+        by_us = self._machine.state(worker) is WorkerState.KILLED
+        return status == -signal.SIGKILL and not by_us and self._resources.oom.explains_kill()
 
     def _zygote_ended(self, now: float) -> None:
         self._reception.listen()

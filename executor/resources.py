@@ -17,6 +17,7 @@ import zmq
 from executor.actions import DumpStacks, Interrupt, KillWorker, TerminateWorker
 from executor.marks import SECRET_BYTES
 from executor.nursery import Nursery
+from executor.oom import OomWatch
 from executor.orders import current_setup
 from executor.output import Outputs, Print, Printed
 from executor.page import create_page
@@ -63,6 +64,7 @@ class Resources:
         self.pidfds: dict[int, int] = {}  # pidfd -> worker; each until its process has ended
         self.outputs = Outputs()
         self.nursery: Nursery | None = None
+        self.oom = OomWatch()
         self._show = show
         self._drops_output = drops_output
         self._directory = SessionDirectory.create()

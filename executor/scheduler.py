@@ -13,7 +13,7 @@ from executor.host import Invocation
 from executor.lease import Lease
 from executor.line import Line
 from executor.placement import Durations, choose
-from executor.scheduling import CPUS, Ledger, Totals
+from executor.scheduling import ALONE, CPUS, Ledger, Totals
 from executor.worker_states import WorkerRecord, WorkerState
 from protocol.messages import AttemptKey, Digest, NodeId, RunId
 from protocol.values import size_bytes
@@ -22,6 +22,7 @@ LARGE_CODE_BYTES: Final = 64 * 1024
 """Code from this size on is a reason to choose the worker that has it."""
 
 _NOTHING: Final[frozenset[str]] = frozenset()
+_PROCESSORS: Final = frozenset({CPUS})
 
 
 class Scheduler:
@@ -138,6 +139,8 @@ class Scheduler:
     def _lacks(self, invocation: Invocation) -> frozenset[str]:
         if not invocation.demand:
             return _NOTHING
+        if invocation.demand == ALONE:
+            return _PROCESSORS if any(each.load.active for each in self._workers.values()) else _NOTHING
         return self._ledger.lacking(invocation.demand, self._free_cpus())
 
     def _free_cpus(self) -> float:

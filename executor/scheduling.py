@@ -21,6 +21,9 @@ from executor.host import Demand, Invocation
 CPUS: Final = "cpus"
 MEMORY: Final = "memory"
 
+ALONE: Final[Demand] = ((CPUS, math.inf),)
+"""The claim of one that runs only while nothing else does."""
+
 Totals: TypeAlias = Mapping[str, float]
 """What a pool has, by the name of the resource: ``memory`` in bytes, the rest in units of one's own."""
 

@@ -19,14 +19,14 @@ def usable_cores() -> int:
     """
     if sys.platform != "linux":
         return os.cpu_count() or 1
-    allowed = min(map(_cpus_of, _own_cgroups()), default=math.inf)
+    allowed = min(map(_cpus_of, own_cgroups()), default=math.inf)
     return max(1, math.ceil(min(len(os.sched_getaffinity(0)), allowed)))
 
 
 def usable_memory_bytes() -> int:
     """How much memory this process may use: what the machine has, or its control groups allow."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return int(min(physical, min(map(_memory_of, _own_cgroups()), default=math.inf)))
+    return int(min(physical, min(map(_memory_of, own_cgroups()), default=math.inf)))
 
 
 def cpus_allowed(cpu_max: str) -> float:
@@ -52,7 +52,8 @@ def cgroup_directories(membership: str, root: Path = _CGROUPS) -> Iterator[Path]
                 yield base / each
 
 
-def _own_cgroups() -> list[Path]:
+def own_cgroups() -> list[Path]:
+    """The directories of this process's control groups and of those around them."""
     # In a container the path may be one outside of it; the root is then the container's own group.
     return list(cgroup_directories(_read(Path("/proc/self/cgroup"))))
 

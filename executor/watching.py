@@ -83,8 +83,10 @@ class TimeWatch:
         return found
 
 
-def overrun_of(worker: WorkerRecord, vitals: Vitals, limits: Limits, now: float) -> Overrun | None:
-    """Why a worker must be killed, if it must. Notes in it what else was seen."""
+def overrun_of(
+    worker: WorkerRecord, running: Lease | None, vitals: Vitals, limits: Limits, now: float
+) -> Overrun | None:
+    """Why a worker, which runs this, must be killed, if it must. Notes in it what else was seen."""
     if not vitals.is_stopped:
         worker.stopped_since = math.inf
     elif worker.state is WorkerState.READY:
@@ -93,6 +95,8 @@ def overrun_of(worker: WorkerRecord, vitals: Vitals, limits: Limits, now: float)
         if stopped_s >= limits.unresponsive_after_s:
             return Overrun(LossReason.UNRESPONSIVE, limits.unresponsive_after_s, stopped_s)
     hard, soft = limits.memory_hard_bytes, limits.memory_soft_bytes
+    if running is not None and running.memory_hard_bytes is not None:
+        hard = running.memory_hard_bytes
     if hard is not None and vitals.resident_bytes > hard:
         return Overrun(LossReason.MEMORY, hard, vitals.resident_bytes)
     if soft is not None and vitals.resident_bytes > soft:

@@ -88,8 +88,9 @@ class NodeSpec(Struct, frozen=True, gc=False):
     not by the user. ``keep``: its final value stays readable whatever its size. ``pinned``: it keeps
     state between its runs, so all of them go to one worker. ``checkpointed``: the state after each run
     is committed with the run's result; else it is only in the worker. ``timeout_s``: how long one run
-    may compute. ``priority``: lower numbers run first. ``criticality``: how many nodes are on the
-    longest path from it. ``demand``: what a run claims of the pool's resources.
+    may compute. ``memory_hard_bytes``: how large its worker may be then. ``priority``: lower numbers run
+    first. ``criticality``: how many nodes are on the longest path from it. ``demand``: what a run claims
+    of the pool's resources.
     """
 
     name: str
@@ -108,6 +109,7 @@ class NodeSpec(Struct, frozen=True, gc=False):
     hidden: bool = False
     keep: bool = False
     timeout_s: float | None = None
+    memory_hard_bytes: int | None = None
     ahead: int = 0
     priority: float = 0
     criticality: int = 0

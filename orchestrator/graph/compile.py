@@ -145,6 +145,7 @@ class _Compiler:
             on_skip=options.on_skip,
             keep=options.keep,
             timeout_s=options.timeout_s,
+            memory_hard_bytes=options.memory_hard_bytes,
             retry=_retry_spec(options.retry or self._retry),
             priority=options.priority,
             demand=options.demand,

@@ -49,6 +49,7 @@ def _node(
     keep: bool = False,
     state: StatePlace | None = None,
     timeout_s: float | None = None,
+    memory_hard_bytes: int | None = None,
     retry: RetryPolicy | None = None,
     retries: int | None = None,
     priority: float = 0,
@@ -73,6 +74,7 @@ def _node(  # noqa: PLR0913 - every option by its name
     keep: bool = False,
     state: StatePlace | None = None,
     timeout_s: float | None = None,
+    memory_hard_bytes: int | None = None,
     retry: RetryPolicy | None = None,
     retries: int | None = None,
     priority: float = 0,
@@ -111,10 +113,12 @@ def _node(  # noqa: PLR0913 - every option by its name
         retries: so many times after an error; 0: the body runs at most once, whatever happens.
         timeout_s: how long one run of the body may compute in its worker, by default as long as the
             pool allows; loading its code counts, waiting for streams does not. Then it is interrupted.
+        memory_hard_bytes: how large its worker may be while it runs the body, by default as the pool
+            allows. Then the worker is killed.
         priority: where several nodes could run, those of lower numbers do first.
         cpus: of a node that neither reads nor writes streams: how many of the pool's processors a run
             claims while it runs (default: 1), for bodies that use several threads.
-        memory: how many bytes of the pool's memory it claims.
+        memory: how many bytes of the pool's memory it claims; what it really uses is not compared.
         resources: what else it claims, by names that ``Pool(resources=...)`` gives.
         name: what the node is called in messages, if not by the body's name.
 
@@ -138,6 +142,7 @@ def _node(  # noqa: PLR0913 - every option by its name
                 keep=keep,
                 state=state,
                 timeout_s=timeout_s,
+                memory_hard_bytes=memory_hard_bytes,
                 retry=_retry(retry, retries),
                 priority=priority,
                 demand=demand_of(cpus, memory, resources),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
 from executor.blueprint import BodyKind, blueprint
-from executor.limits import check_timeout
+from executor.limits import check_limit, check_timeout
 from executor.retry import RetryPolicy
 from executor.scheduling import check_priority
 from orchestrator.graph.draft import UNCONNECTED, NodeRecord, attach
@@ -48,6 +48,7 @@ class NodeOptions:
     keep: bool = False
     state: StatePlace | None = None
     timeout_s: float | None = None
+    memory_hard_bytes: int | None = None
     retry: RetryPolicy | None = None
     priority: float = 0
     demand: Demand = ()
@@ -61,6 +62,7 @@ class NodeOptions:
         if self.window is not None:
             check_count("window", self.window, least=0)
         check_timeout(self.timeout_s)
+        check_limit("memory_hard_bytes", self.memory_hard_bytes)
         if self.retry is not None and not isinstance(self.retry, RetryPolicy):
             raise TypeError(f"retry must be a RetryPolicy, not {self.retry!r}")
         self._check_scheduling()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from executor.host import Input, Invocation
+from executor.scheduling import ALONE
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.state import Edge, FinalEdge, Node, Run, StreamEdge, Void
 from orchestrator.runtime.streams import Streams
@@ -52,8 +53,14 @@ class Invoking:
         reading.run = run
         return STREAM
 
-    def invocation(self, node: Node, key: AttemptKey, inputs: list[Input], credit: int) -> Invocation:
-        """One evaluation of the node's body, or of its body on one element."""
+    def invocation(
+        self, node: Node, key: AttemptKey, inputs: list[Input], credit: int, *, alone: bool = False
+    ) -> Invocation:
+        """One evaluation of the node's body, or of its body on one element.
+
+        ``alone``: while nothing else runs. Not where streams are read or written: it would wait for ever
+        for those at their other ends.
+        """
         spec = node.spec
         start, resumes = (None, False) if node.state is None else node.state.begin()
         return Invocation(
@@ -69,11 +76,12 @@ class Invoking:
             start=start,
             resumes=resumes,
             timeout_s=spec.timeout_s,
+            memory_hard_bytes=spec.memory_hard_bytes,
             name=spec.name,
             priority=spec.priority,
             criticality=spec.criticality,
             frees_memory=bool(node.sole_reads) and _frees_memory(node, key, inputs),
-            demand=spec.demand,
+            demand=ALONE if alone and spec.kind != "stream" and STREAM not in inputs else spec.demand,
         )
 
 

@@ -40,6 +40,7 @@ from orchestrator.runtime.progress import Progress
 from orchestrator.runtime.repair import Repair
 from orchestrator.runtime.replay import COMPARING, Replay
 from orchestrator.runtime.results import Newest
+from orchestrator.runtime.retrying import runs_alone
 from orchestrator.runtime.state import (
     Element,
     FinalEdge,
@@ -219,7 +220,8 @@ class FlowMachine:
 
     def invoke(self, node: Node, key: AttemptKey, inputs: list[Input], credit: int) -> None:
         """Have the node's body evaluated on these inputs."""
-        self._host.invoke(self._invoking.invocation(node, key, inputs, credit))
+        alone = key.attempt > 0 and node.run is not None and runs_alone(tries_of(node.run, key))
+        self._host.invoke(self._invoking.invocation(node, key, inputs, credit, alone=alone))
         self.live[key] = node
 
     # -- reports: chunks ---------------------------------------------------------------------------

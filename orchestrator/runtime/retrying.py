@@ -1,6 +1,7 @@
 """Whether a run, or an element of a map, gets another attempt (FAULTS P1, F1, F8).
 
-Theory of operation. Errors of bodies and losses of workers are counted apart. Of a worker that dies only
+Theory of operation. Errors of bodies and losses of workers are counted apart. What the kernel killed
+for want of memory is tried once more, while nothing else runs. Of a worker that dies only
 the attempt that it was stepping is charged; the others that it held run again at no charge. An attempt
 that is over can say nothing any more: its key is not live. The next one has the same inputs, which are
 kept until the run commits, and, for a class, the state that was committed last.
@@ -37,6 +38,9 @@ AT_ONCE: Final = Delay()
 _LIMITS: Final = frozenset({LossReason.TIMEOUT, LossReason.MEMORY})
 """The limits of a node are no accidents: another attempt would meet them too."""
 
+_MEMORY_ATTEMPTS: Final = 2
+"""What has run out of memory alone, too, needs more than there is (FAULTS F4)."""
+
 
 def keeps_inputs(spec: NodeSpec) -> bool:
     """Whether a run of the node may be tried again, so that its streams may be read again."""
@@ -64,9 +68,19 @@ def after_loss(spec: NodeSpec, tries: Tries, loss: WorkerLoss) -> Delay | None:
         or loss.reason in _LIMITS
         or not _survives_loss(spec)
         or len(tries.losses) >= spec.retry.loss_attempts
+        or _memory_losses(tries) >= _MEMORY_ATTEMPTS
     ):
         return None
     return AT_ONCE
+
+
+def runs_alone(tries: Tries) -> bool:
+    """Whether the next attempt must have the pool for itself, because memory ran out under one."""
+    return _memory_losses(tries) > 0
+
+
+def _memory_losses(tries: Tries) -> int:
+    return sum(loss.reason is LossReason.OUT_OF_MEMORY for loss in tries.losses)
 
 
 def _survives_loss(spec: NodeSpec) -> bool:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,33 @@ def test_a_worker_that_swells_is_killed_above_the_hard_limit_and_replaced_above_
         error = error_of(loss, "n", 0, 0)
         assert isinstance(error, MemoryLimitExceeded)
         assert "(150 MiB) allows no more" in str(error)
+
+
+def test_a_node_s_own_memory_limit_goes_before_the_pool_s_f31() -> None:
+    @node(memory_hard_bytes=150 * MIB)
+    def large() -> int:
+        return swell(1000)
+
+    @node
+    def other() -> int:
+        return swell(0.6)
+
+    with Flow() as flow:
+        flow.large = large()
+        flow.other = other()
+    told = r"node 'large'.*memory_hard_bytes=157286400 \(150 MiB\) allows no more"
+    with Pool(2, memory_hard_bytes=1500 * MIB) as pool:
+        with pytest.raises(MemoryLimitExceeded, match=told):
+            flow.run(pool=pool, terminate_on_node_error=False)
+        assert flow.other.get_data() is not None
+
+
+@pytest.mark.parametrize("limit", [0, -1, "1G", 1.5, True])
+def test_a_memory_limit_that_makes_no_sense_is_refused_where_it_is_written(limit: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"@node f at .*memory_hard_bytes must be"):
+
+        @node(memory_hard_bytes=limit)
+        def f() -> None: ...
 
 
 def test_workers_are_replaced_after_so_many_runs_f31() -> None:

@@ -14,7 +14,7 @@ from executor.host import Code, Demand, Invocation
 from executor.lease import Lease
 from executor.placement import AHEAD_BYTES, AHEAD_LIMIT, AHEAD_S, STREAK, Durations, Load, choose
 from executor.scheduler import LARGE_CODE_BYTES, Scheduler
-from executor.scheduling import Ledger, demand_of, rank_of, shortages
+from executor.scheduling import ALONE, Ledger, demand_of, rank_of, shortages
 from executor.worker_states import WorkerRecord, WorkerState
 from protocol.messages import AttemptKey, Digest, NodeId, RunId
 
@@ -207,6 +207,8 @@ class Under:
         return not self._lacks(given) and not self._stands_behind(given)
 
     def _lacks(self, given: Invocation) -> set[str]:
+        if given.demand == ALONE:
+            return {"cpus"} if self.running else set()
         return {name for name, asked in given.demand or PLAIN if asked > self._free(name)}
 
     def _stands_behind(self, given: Invocation) -> bool:
@@ -220,7 +222,8 @@ class Under:
 
     def _free(self, name: str) -> float:
         total = {"cpus": float(self.size), **TOTALS}[name]
-        return total - sum(dict(each.demand or PLAIN).get(name, 0) for each in self.running.values())
+        claimed = [dict(each.demand or PLAIN).get(name, 0) for each in self.running.values()]
+        return 0 if claimed == [math.inf] else total - sum(claimed)
 
     def end(self, key: AttemptKey) -> None:
         given, lease = self.running.pop(key), self.leases.pop(key)
@@ -243,6 +246,7 @@ demands: st.SearchStrategy[Demand] = st.sampled_from(
         demand_of(resources={"gpu": 2}),
         demand_of(memory=7),
         demand_of(memory=7, resources={"gpu": 1}),
+        ALONE,
     ]
 )
 
@@ -285,6 +289,18 @@ def test_one_that_asks_for_much_is_not_passed_for_ever_by_those_that_ask_for_les
         if 99 in under.ended:
             break
     assert len(under.ended) <= 5
+
+
+def test_one_that_is_to_run_alone_waits_for_all_others_and_they_for_it_f4() -> None:
+    under = Under(3)
+    for number, demand in enumerate([(), (), ALONE, (), demand_of(cpus=0)]):
+        under.enter(invocation(number, demand=demand))
+    began = []
+    while under.running:
+        began.append([key.node for key in under.running])
+        under.end(next(iter(under.running)))
+        under.check()
+    assert began == [[0, 1], [1], [2], [3, 4], [4]]
 
 
 def test_a_scheduler_is_saturated_while_those_that_wait_lack_nothing_but_room() -> None:

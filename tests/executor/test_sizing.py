@@ -58,7 +58,7 @@ def test_the_least_limit_counts(
 ) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(sizing, "_own_cgroups", lambda: [tmp_path / "none", tmp_path])
+    monkeypatch.setattr(sizing, "own_cgroups", lambda: [tmp_path / "none", tmp_path])
     assert usable_cores() == (len(os.sched_getaffinity(0)) if cores is None else cores)
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert usable_memory_bytes() == (physical if memory is None else memory)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from executor.body import Stream, StreamCancelled
 from executor.errors import PoisonTask, WorkerCrashed
+from executor.oom import OomWatch
 from executor.pool import Pool
 from executor.retry import RetryPolicy
 from orchestrator.graph.flow import Flow
@@ -335,6 +338,77 @@ def test_f8_poison_is_given_up_after_three_workers_and_harms_nobody(mortal_pool:
     assert "tried 3 times, and each time its worker died" in str(caught.value)
     assert isinstance(caught.value, WorkerCrashed)
     assert f.good.get_data() == ([n * n for n in range(50)],)
+
+
+class Beside:
+    """Marks when it runs: a directory for each body that is running at the moment."""
+
+    def __init__(self, running: Path) -> None:
+        self.running = running
+
+    def __enter__(self) -> int:
+        self.path = self.running / str(os.getpid())
+        self.path.mkdir(parents=True)
+        return len(list(self.running.iterdir()))
+
+    def __exit__(self, *_: object) -> None:
+        self.path.rmdir()
+
+
+@node
+def hungry(directory: Path, deaths: int) -> int:
+    (directory / "attempts").mkdir(exist_ok=True)
+    attempt = len(list((directory / "attempts").iterdir()))
+    (directory / "attempts" / str(attempt)).touch()
+    if attempt < deaths:
+        os.kill(os.getpid(), signal.SIGKILL)
+    with Beside(directory / "running") as beside:
+        return beside
+
+
+@node
+def waits_a_moment(n: int, directory: Path) -> int:
+    with Beside(directory / "running"):
+        time.sleep(0.01)
+    return n
+
+
+@pytest.fixture
+def dying_of_memory(mortal_pool: Pool, monkeypatch: pytest.MonkeyPatch) -> Pool:
+    """A pool to whom the kernel says that each SIGKILL is its own, for want of memory."""
+    kills = itertools.count(1)
+    monkeypatch.setattr(mortal_pool._resources, "oom", OomWatch(lambda: next(kills)))
+    return mortal_pool
+
+
+def test_f4_what_runs_out_of_memory_is_tried_once_more_alone(
+    dying_of_memory: Pool, tmp_path: Path
+) -> None:
+    with Flow() as f:
+        f.hungry = hungry(tmp_path, 1)
+        f.others = listed(waits_a_moment.map(numbers(20), tmp_path))
+    f.run(pool=dying_of_memory)
+    assert f.hungry.get_data() == (1,)  # itself
+    assert f.others.get_data() == (list(range(20)),)
+
+
+def test_f4_what_runs_out_of_memory_alone_is_given_up_and_the_error_says_why(
+    dying_of_memory: Pool, tmp_path: Path
+) -> None:
+    with Flow() as f:
+        f.hungry = hungry(tmp_path, 3)
+    told = r"(?s)tried 2 times.*by the kernel \(SIGKILL\) because memory ran out.*@node\(memory="
+    with pytest.raises(PoisonTask, match=told):
+        f.run(pool=dying_of_memory)
+
+
+def test_f4_a_stream_s_reader_that_runs_out_of_memory_goes_on_beside_its_producer(
+    dying_of_memory: Pool, tmp_path: Path
+) -> None:
+    with Flow() as f:
+        f.total = reads_then_dies(numbers(300), tmp_path)
+    f.run(pool=dying_of_memory)
+    assert f.total.get_data() == (sum(range(300)),)
 
 
 @node
