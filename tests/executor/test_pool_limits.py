@@ -136,14 +136,16 @@ def test_a_worker_that_swells_is_killed_above_the_hard_limit_and_replaced_above_
         assert "(150 MiB) allows no more" in str(error)
 
 
-def test_a_node_s_own_memory_limit_goes_before_the_pool_s_f31() -> None:
+def test_a_node_s_own_memory_limit_goes_before_the_pool_s_f31(tmp_path: Path) -> None:
     @node(memory_hard_bytes=150 * MIB)
     def large() -> int:
-        return swell(1000)
+        return swell_until(tmp_path / "never")
 
     @node
     def other() -> int:
-        return swell(0.6)
+        swollen = bytearray(b"x") * SWOLLEN_BYTES
+        time.sleep(0.6)  # long enough to be looked at
+        return len(swollen)
 
     with Flow() as flow:
         flow.large = large()
