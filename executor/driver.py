@@ -1,13 +1,13 @@
-"""The thread behind an executor: owns the pool, pumps it, and ends futures.
+"""Runs an executor's tasks on a pool of its own, and ends their futures.
 
-Theory of operation. Other threads put *orders* into a deque, and write to a descriptor if the driver
-sleeps: everything else happens in its one thread, in turns of obeying orders, sending what that
-wrote, and waiting for workers or further orders. A task that fails may be run again; one whose worker
-died while running something else is, at no charge. When nothing more may come and nothing is live,
-the thread closes the pool and ends.
+Theory of operation. Other threads give *orders*, which are obeyed in turns at the pool, each by
+whichever thread comes first (``executor.helm``). The driver's own thread takes the turns that nobody
+else takes, and calls the callbacks of futures. A task that fails may be run again; one whose worker died
+while running something else is, at no charge. When nothing more may come and nothing is live, the thread
+closes the pool and ends.
 
-    submit, cancel, ... --> orders --wake--> driver <--> Pool
-    futures <---------------- reports -------------------'
+    submit, cancel, ... --> orders --> turns <--> Pool
+    futures <--------------- reports ---'
 """
 
 # ruff: noqa: ARG002 - a report says more than a future needs
@@ -15,7 +15,6 @@ the thread closes the pool and ends.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 import threading
@@ -23,18 +22,15 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from time import monotonic
 from typing import Any, Final, NoReturn, TypeAlias
-
-import zmq
 
 from executor.errors import InitializerFailed
 from executor.futures import TaskFuture
+from executor.helm import Helm
 from executor.host import WorkerLoss
 from executor.mono import MonoReports
 from executor.outcomes import loss_error, open_failure, open_result
 from executor.pool import Pool
-from executor.resources import Source, pollable
 from executor.task_errors import ExecutorBroken
 from protocol.messages import AttemptKey, ErrorReport, Fault, Missing, RunId
 from protocol.values import Value
@@ -46,7 +42,6 @@ LOSSES_LIMIT: Final = 10
 """So many workers may die around a task that is not to blame before it is given up."""
 
 _Future: TypeAlias = TaskFuture[Any]
-_Order: TypeAlias = tuple[Callable[[Any], None], _Future | None]
 
 
 class Driver(MonoReports):
@@ -63,16 +58,11 @@ class Driver(MonoReports):
         self.broken: ExecutorBroken | None = None
         self._lock = threading.RLock()  # the garbage collector may call ``finish`` anywhere
         self._is_closing = False  # no task may come any more
-        self._is_over = False  # the thread will obey no order any more
-        self._is_asleep = False
-        self._is_saturated = False
-        self._orders: deque[_Order] = deque()
-        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._is_over = False  # no order will be obeyed any more
         self._live: dict[AttemptKey, _Future] = {}
+        self._to_call: deque[_Future] = deque()  # ended, with callbacks that are to be called
         self._pool: Pool
-        self._poller = zmq.Poller()
-        self._sources: list[Source] = []
-        self._source_of: dict[Any, Source] = {}
+        self._helm: Helm
         start = _Start(make_pool)
         self._thread = threading.Thread(
             target=self._run, args=(start,), name="process-executor", daemon=True
@@ -98,10 +88,8 @@ class Driver(MonoReports):
                 raise ExecutorBroken(self.broken.reason)
             if self._is_closing:
                 raise RuntimeError("cannot schedule new futures after shutdown")
-            self._orders.append((self._begin, future))
-        # Where no worker has room, it is soon enough when one tells that it has.
-        if self._is_asleep and not self._is_saturated:
-            self._wake()
+            self._helm.orders.append((self._begin, future))
+        self._helm.serve(is_work=True)
 
     def give_up(self, future: _Future) -> None:
         """The future is cancelled: its task is of no use any more, even if it runs."""
@@ -110,6 +98,18 @@ class Driver(MonoReports):
     def recall(self, future: _Future) -> None:
         """Cancel the future if its task has not begun."""
         self._order(self._recall, future)
+
+    def lead(self, future: _Future, timeout_s: float | None) -> None:
+        """Drive the pool in this thread, if no other does so, until the future has ended."""
+        self._helm.lead(future, timeout_s)
+
+    def note_end(self, future: _Future) -> None:
+        """The future has ended; its callbacks, if any, are called in our thread."""
+        self._helm.note_end(future)
+        if future.has_callbacks:
+            self._to_call.append(future)
+        if self._to_call or self._is_closing:
+            self._helm.wake()
 
     def is_running(self, future: _Future) -> bool:
         invocation = future.invocation
@@ -126,8 +126,8 @@ class Driver(MonoReports):
             self._is_closing = True
             ends = self._abandon_all if abandon else self._recall_all if recall else None
             if ends is not None and not self._is_over:
-                self._orders.append((ends, None))
-        self._wake()
+                self._helm.orders.append((ends, None))
+        self._helm.wake()
 
     def join(self) -> None:
         """Wait until the thread has ended, and with it the pool; at once in that thread itself."""
@@ -137,15 +137,8 @@ class Driver(MonoReports):
     def _order(self, verb: Callable[[_Future], None], future: _Future) -> None:
         with self._lock:
             if not self._is_over:
-                self._orders.append((verb, future))
-        if self._is_asleep:
-            self._wake()
-
-    def _wake(self) -> None:
-        with self._lock:
-            self._is_asleep = False  # one write is enough
-            if not self._is_over:
-                os.eventfd_write(self._wakeup, 1)
+                self._helm.orders.append((verb, future))
+        self._helm.serve()
 
     # -- the thread ---------------------------------------------------------------------------------
 
@@ -153,76 +146,55 @@ class Driver(MonoReports):
         try:
             self._pool = start.make_pool()
             self._pool.attach(RUN, self)
+            self._helm = Helm(self._pool, self._obey)
         except BaseException as error:  # noqa: BLE001 - raised where the driver is made
-            self._end(ExecutorBroken("it could not be started"))
             start.error = error
             return
         finally:
             start.done.set()
         try:
             self._drive()
+            self._helm.close()
             self._pool.close()
             self._end(None)
         except BaseException as error:
             log.exception("the thread of an executor failed")
+            self._helm.close()
             self._end(ExecutorBroken(f"its thread failed: {error!r}"))
             self._pool.kill()
 
     def _drive(self) -> None:
-        pool = self._pool
-        while True:
-            orders = self._orders
-            while orders:
-                verb, future = orders.popleft()
-                verb(future)
-            pool.flush()
-            if self._is_closing and not self._live and not orders:
-                return
-            self._wait(pool)
-            if pool.failure is not None and self.broken is None:
-                self._break(str(pool.failure))
+        helm = self._helm
+        helm.take_turn()
+        while not self._is_closing or self._live or helm.orders:
+            helm.rest()
+            self._call_callbacks()
 
-    def _wait(self, pool: Pool) -> None:
-        """Wait for a worker, a deadline or an order, and take what workers say."""
-        sources = pool.sockets()
-        if sources != self._sources:
-            self._watch(sources)
-        self._is_saturated = pool.is_saturated
-        self._is_asleep = True
-        timeout_s = 0.0 if self._orders else pool.next_deadline() - monotonic()
-        timeout_ms = None if timeout_s == math.inf else max(0, math.ceil(timeout_s * 1000))
-        readable = self._poller.poll(timeout_ms)
-        self._is_asleep = False
-        now = monotonic()
-        for each, _ in readable:
-            source = self._source_of.get(each)
-            if source is None:
-                os.eventfd_read(self._wakeup)
-            else:
-                pool.on_readable(source, now)
-        if pool.next_deadline() <= now:
-            pool.on_deadline(now)
-
-    def _watch(self, sources: list[Source]) -> None:
-        self._sources = sources
-        self._source_of = {pollable(source): source for source in sources}
-        self._poller = zmq.Poller()
-        for each in (*self._source_of, self._wakeup):
-            self._poller.register(each, zmq.POLLIN)
+    def _call_callbacks(self) -> None:
+        while self._to_call:
+            self._to_call.popleft().call_callbacks()
 
     def _end(self, broken: ExecutorBroken | None) -> None:
-        """Nothing is obeyed from now on, and no future is left that waits."""
+        """Nothing is obeyed any more, and no future is left that waits."""
         with self._lock:
             self._is_closing = self._is_over = True
             self.broken = self.broken or broken
-            os.close(self._wakeup)
-        left = [*self._live.values(), *(future for _, future in self._orders if future is not None)]
+        left = [*self._live.values(), *(future for _, future in self._helm.orders if future is not None)]
         self._live.clear()
-        self._orders.clear()
+        self._helm.orders.clear()
         for future in left:
             _fail(future, broken or ExecutorBroken("it was shut down"))
+        self._call_callbacks()
 
-    # -- orders -------------------------------------------------------------------------------------
+    # -- orders, obeyed in turns --------------------------------------------------------------------
+
+    def _obey(self) -> None:
+        orders = self._helm.orders
+        while orders:
+            verb, future = orders.popleft()
+            verb(future)
+        if self._pool.failure is not None and self.broken is None:
+            self._break(str(self._pool.failure))
 
     def _begin(self, future: _Future) -> None:
         invocation = future.invocation
@@ -308,7 +280,7 @@ class Driver(MonoReports):
     def _again(self, future: _Future) -> None:
         """Run it once more, under the next attempt's key; not now: this is a report."""
         if future.begin_next_attempt():
-            self._orders.append((self._begin, future))
+            self._helm.orders.append((self._begin, future))
 
 
 class _Start:

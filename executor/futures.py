@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED
+from time import monotonic
 from typing import Any, Final, Protocol, TypeVar, final
 
 from msgspec import structs
@@ -34,6 +35,10 @@ class Keeper(Protocol):
     def recall(self, future: TaskFuture[Any]) -> None: ...
 
     def is_running(self, future: TaskFuture[Any]) -> bool: ...
+
+    def lead(self, future: TaskFuture[Any], timeout_s: float | None) -> None: ...
+
+    def note_end(self, future: TaskFuture[Any]) -> None: ...
 
 
 @final
@@ -68,6 +73,7 @@ class TaskFuture(Future[T]):
         """
         if not self.mark_cancelled():
             return self.cancelled()
+        self.call_callbacks()
         self._keeper.give_up(self)
         return True
 
@@ -109,7 +115,7 @@ class TaskFuture(Future[T]):
         self._end(open_exception, _UNOPENED)
 
     def mark_cancelled(self) -> bool:
-        """It is cancelled from now on; False if it had ended."""
+        """It is cancelled from now on; False if it had ended. Its callbacks are the caller's to call."""
         with self._condition:
             if self._state in _ENDED:
                 return False
@@ -118,8 +124,19 @@ class TaskFuture(Future[T]):
             for waiter in self._waiters:
                 waiter.add_cancelled(self)
             self._condition.notify_all()
-        self._call_callbacks()
         return True
+
+    @property
+    def has_callbacks(self) -> bool:
+        return bool(self._done_callbacks)  # type: ignore[attr-defined]  # of Future
+
+    def call_callbacks(self) -> None:
+        """Tell those who asked to be told, in this thread; it has ended."""
+        try:
+            self._invoke_callbacks()  # type: ignore[attr-defined]  # of Future, for subclasses
+        except BaseException:
+            # SystemExit or the like: the thread it is raised in is not the callback's to end.
+            log.exception("a callback of %r ended badly", self)
 
     def recall(self) -> None:
         """Cancel the task if it has not begun; one that runs may end."""
@@ -146,14 +163,7 @@ class TaskFuture(Future[T]):
             for waiter in self._waiters:
                 waiter.add_result(self) if exception is None else waiter.add_exception(self)
             self._condition.notify_all()
-        try:
-            self._call_callbacks()
-        except BaseException:
-            # SystemExit or the like: the thread it is raised in is not the callback's to end.
-            log.exception("a callback of %r ended badly", self)
-
-    def _call_callbacks(self) -> None:
-        self._invoke_callbacks()  # type: ignore[attr-defined]  # of Future, for subclasses
+        self._keeper.note_end(self)
 
     def _wait(self, timeout: float | None) -> None:
         """Until it has ended; then its outcome is opened."""
@@ -165,7 +175,9 @@ class TaskFuture(Future[T]):
                     "a callback runs in the executor's own thread and cannot wait for another task; "
                     "add a callback to that one's future"
                 )
-            super().exception(timeout)
+            deadline = None if timeout is None else monotonic() + timeout
+            self._keeper.lead(self, timeout)
+            super().exception(None if deadline is None else max(0.0, deadline - monotonic()))
         if self._sealed is not None:
             self._open()
 

@@ -310,16 +310,30 @@ class Pool:
         """What to poll for reading; it changes as workers come and go."""
         return self._resources.sources()
 
+    @property
+    def sockets_opened(self) -> int:
+        """Counts what ``sockets`` has come to name: a descriptor's number may be given away anew."""
+        return self._resources.opened
+
     def on_readable(self, source: Source, now: float) -> None:
         """Take what has come on one of the ``sockets``. Early and repeated calls do no harm."""
         if source is self._listener.socket:
-            self._reception.listen(ENVELOPES_PER_PASS)
+            self.take_input()
         elif self._resources.hears_zygote_on(source):
             self._registry.hear_zygote(now)
         elif source in self._resources.pidfds:
             self._registry.note_death(source, now)
         elif source in self._resources.outputs:
             self._reception.show(self._resources.outputs.read(source))
+
+    @property
+    def has_input(self) -> bool:
+        """Whether envelopes are there; ``sockets`` may be silent about what came during a ``flush``."""
+        return self._listener.has_input
+
+    def take_input(self) -> None:
+        """Take some of them."""
+        self._reception.listen(ENVELOPES_PER_PASS)
 
     def next_deadline(self) -> float:
         """When ``on_deadline`` is to be called, on the clock of ``time.monotonic``; maybe never."""

@@ -62,7 +62,7 @@ class Registry:
         """A worker was started, or not, or has ended."""
         match report:
             case Started(worker, pid):
-                self._resources.pidfds[descriptors[0]] = worker
+                self._resources.watch(descriptors[0], worker)
                 self._machine.started(worker, pid)
                 if self._machine.state(worker) is WorkerState.KILLED:
                     self._resources.send_signal(KillWorker(worker))

@@ -62,6 +62,7 @@ class Resources:
         self._threads_per_worker = threads_per_worker
         self.peers: dict[int, Peer] = {}  # by worker
         self.pidfds: dict[int, int] = {}  # pidfd -> worker; each until its process has ended
+        self._watched = 0
         self.outputs = Outputs()
         self.nursery: Nursery | None = None
         self.oom = OomWatch()
@@ -88,6 +89,16 @@ class Resources:
     def sources(self) -> list[Source]:
         channel = [] if self.nursery is None else [self.nursery.channel]
         return [self.listener.socket, *channel, *self.pidfds, *self.outputs]
+
+    @property
+    def opened(self) -> int:
+        """Counts what has become a source: of two equal lists of sources, one may mean other files."""
+        return self._watched + self.outputs.opened
+
+    def watch(self, pidfd: int, worker: int) -> None:
+        """Take over the pidfd of a worker that was started."""
+        self._watched += 1
+        self.pidfds[pidfd] = worker
 
     def wait(self, timeout_s: float) -> list[Source]:
         """Which of the sources are readable, as soon as one is or the time is up."""

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import zmq
 
@@ -36,6 +36,9 @@ __all__ = [
 
 QUEUED_ENVELOPES: Final = 1000
 """How many envelopes ZeroMQ holds for one peer in each direction; the rest waits with the sender."""
+
+SENDERS_LIMIT: Final = 10_000
+"""Of so many connections it is remembered at most whose they are; of others it is asked anew."""
 
 
 class InsecureTransport(Exception):  # noqa: N818 - its name is in the documentation
@@ -146,27 +149,42 @@ class Listener:
         """Counts what came from other users; it was dropped."""
         # What ZeroMQ did not take. Invariant: no queue is empty.
         self._backlog: dict[bytes, deque[Parts]] = {}
+        self._senders: dict[bytes, int] = {}  # by connection: what the kernel said at its first envelope
+        self._is_drained = False
 
     @property
     def has_backlog(self) -> bool:
         """Whether :meth:`send_backlog` should be called again in a few milliseconds."""
         return bool(self._backlog)
 
+    @property
+    def has_input(self) -> bool:
+        """Whether :meth:`receive` has something to return; the socket tells only what is news to it."""
+        return not self._is_drained and _is_readable(self.socket)
+
     def receive(self) -> Received | None:
         """The next envelope, or None if there is none now. Payload frames are not copied."""
-        while True:
-            try:
-                identity = self.socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return None
+        self._is_drained = False
+        while _is_readable(self.socket):
+            identity = self.socket.recv(zmq.NOBLOCK)
             frames = [self.socket.recv(zmq.NOBLOCK, copy=False)]
             while frames[-1].more:
                 frames.append(self.socket.recv(zmq.NOBLOCK, copy=False))
-            sender = _local_sender(frames[0])
+            sender = self._senders.get(identity) or self._note_sender(identity, frames[0])
             if sender is None:
                 self.foreign += 1
                 continue
             return Received(identity, sender, [frame.buffer for frame in frames])
+        self._is_drained = True
+        return None
+
+    def _note_sender(self, identity: bytes, frame: zmq.Frame) -> int | None:
+        sender = _local_sender(frame)
+        if sender is not None:
+            if len(self._senders) >= SENDERS_LIMIT:
+                self._senders.clear()
+            self._senders[identity] = sender
+        return sender
 
     def send(self, identity: bytes, parts: Parts) -> bool:
         """Send an envelope, now or when ZeroMQ takes it; False if the peer's connection is gone."""
@@ -174,6 +192,7 @@ class Listener:
         if waiting is not None:
             waiting.append(parts)
             return True
+        self._is_drained = False  # while it sends, the socket may see what has come
         try:
             self.socket.send_multipart([identity, *map(_uncopied, parts)], zmq.NOBLOCK)
         except zmq.Again:
@@ -198,6 +217,7 @@ class Listener:
     def forget(self, identity: bytes) -> None:
         """Drop what still waits for a peer that is gone."""
         self._backlog.pop(identity, None)
+        self._senders.pop(identity, None)
 
     def close(self, linger_s: float = 0.0) -> None:
         """Leave; what peers have not taken by then is dropped after ``linger_s``."""
@@ -218,6 +238,16 @@ def _local_sender(frame: zmq.Frame) -> int | None:
     return int(pid) if int(uid) == os.geteuid() else None
 
 
+def _is_readable(socket: zmq.Socket[bytes]) -> bool:
+    """Whether there is an envelope: asked beforehand, which costs less than an exception."""
+    events: Any = socket.get(_EVENTS)
+    return bool(events & _POLLIN)
+
+
+_EVENTS: Final = int(zmq.EVENTS)
+_POLLIN: Final = int(zmq.POLLIN)
+
+
 # -- a worker's end --------------------------------------------------------------------------------
 
 
@@ -230,8 +260,8 @@ class Connection:
 
     def receive(self, *, wait: bool) -> list[Buffer] | None:
         """The next envelope. ``wait`` for one, or None if there is none now."""
-        if not wait and not int(self.socket.EVENTS) & zmq.POLLIN:
-            return None  # cheaper than an exception
+        if not wait and not _is_readable(self.socket):
+            return None
         try:
             frames = [self.socket.recv(0 if wait else zmq.NOBLOCK, copy=False)]
         except zmq.Again:

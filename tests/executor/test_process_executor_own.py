@@ -246,6 +246,77 @@ def test_a_map_that_is_given_up_recalls_what_has_not_begun(tmp_path: Path) -> No
         assert pool.submit(add, 1).result() == 2
 
 
+# -- who drives ------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_in_a_wait_or_a_submission_leaves_the_executor_whole(pool: ProcessExecutor) -> None:
+    main = threading.get_ident()
+    armed = False
+    over = threading.Event()
+
+    def raise_if_armed(_: int, __: object) -> None:
+        if armed:
+            raise KeyboardInterrupt
+
+    def interrupt() -> None:
+        while not over.wait(0.001):
+            signal.pthread_kill(main, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, raise_if_armed)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    interrupted = done = 0
+    while interrupted < 50 or done < 50:
+        try:
+            armed = True
+            assert pool.submit(add, done).result() == done + 1
+            done += 1
+        except KeyboardInterrupt:
+            interrupted += 1
+        finally:
+            armed = False
+    over.set()
+    thread.join()
+    signal.signal(signal.SIGINT, before)
+    assert list(pool.map(add, range(100))) == list(range(1, 101))
+
+
+def test_many_threads_submit_wait_and_cancel_at_once(pool: ProcessExecutor) -> None:
+    failures: list[BaseException] = []
+
+    def work(base: int) -> None:
+        try:
+            for number in range(base, base + 100):
+                futures = [pool.submit(add, number + each) for each in range(3)]
+                futures[1].cancel()
+                called = threading.Event()
+                futures[2].add_done_callback(lambda _: called.set())  # noqa: B023 - of this round
+                assert futures[2].result(20) == number + 3
+                assert futures[0].result(20) == number + 1
+                assert called.wait(20)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(1000 * each,)) for each in range(6)]
+    for thread in threads:
+        thread.start()
+    work(0)
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_callbacks_are_called_in_the_executors_own_thread_whoever_waits(pool: ProcessExecutor) -> None:
+    assert pool._driver is not None
+    for _ in range(20):
+        called: list[int] = []
+        future = pool.submit(add, 1)
+        future.add_done_callback(lambda _: called.append(threading.get_ident()))  # noqa: B023
+        future.result()
+        until(lambda: called)  # noqa: B023
+        assert set(called) <= {pool._driver.thread_id, threading.get_ident()}
+
+
 # -- worker death ----------------------------------------------------------------------------------
 
 
