@@ -140,16 +140,16 @@ class _PlainBody(Body):
             return self.context.run(function, *args)
         current = self._suspended
         if current is None:
-            current = greenlet(function)
+            # Known from now on: an interrupt may come when it has just been suspended.
+            current = self._suspended = greenlet(function)
             current.gr_context = self.context
         else:
-            self._suspended = None
             args = ()
             enter_running_loop(self._left_loop)
         outcome = current.switch(*args)
         if current.dead:
+            self._suspended = None
             return outcome
-        self._suspended = current
         self._left_loop = leave_running_loop()
         assert isinstance(outcome, StreamPort), outcome
         return Blocked(outcome)

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
+from executor import life_cycle
 from executor.blueprint import blueprint
-from executor.body import NOT_READY, Stream, StreamCancelled, StreamPort
+from executor.body import NOT_READY, Interrupted, Stream, StreamCancelled, StreamPort
 from executor.life_cycle import (
     NATURAL_END,
     Awaiting,
@@ -331,3 +332,36 @@ def test_reading_where_nothing_can_be_suspended_is_an_error_that_says_what_to_do
     assert getcurrent().parent is None
     with pytest.raises(RuntimeError, match="async for"):
         next(Stream[int](Port()))
+
+
+class Overtaken(greenlet):
+    """An interrupt comes when it has just been suspended, before anybody could note that."""
+
+    def switch(self, *args: Any) -> Any:
+        super().switch(*args)
+        raise Interrupted
+
+
+@pytest.mark.parametrize("is_generator", [False, True])
+def test_a_body_that_is_interrupted_as_it_is_suspended_is_closed_whole_f6(
+    monkeypatch: pytest.MonkeyPatch, is_generator: bool
+) -> None:
+    log: list[str] = []
+
+    def reads(chunks: Stream[int]) -> int:
+        try:
+            return next(chunks)
+        finally:
+            log.append("cleaned up")
+
+    def generates(chunks: Stream[int]) -> Any:
+        yield reads(chunks)
+
+    monkeypatch.setattr(life_cycle, "greenlet", Overtaken)
+    body = open_body(generates if is_generator else reads, Stream[int](Port()))
+    step = body.advance()  # its traceback holds on to all
+    assert isinstance(step, Raised)
+    assert isinstance(step.error, Interrupted)
+    assert log == []
+    assert body.close() is None
+    assert log == ["cleaned up"]
