@@ -257,6 +257,7 @@ class EventLoop:
             elif not self._rest(poller, longest_wait_s):
                 return self.describe()
             for _ in range(len(calls)):
+                poller.is_checked = False
                 self._call(calls.popleft())
             if heap and heap[0][0] <= self.now():
                 self.timers.fire(self.now())
@@ -272,6 +273,7 @@ class EventLoop:
     def _rest(self, poller: Poller, longest_wait_s: float | None) -> bool:
         """Sleep until something may have happened; False if nothing ever can."""
         if self.before_rest is not None and self.before_rest():
+            poller.is_checked = False
             return True
         deadline = self.timers.next_deadline()
         if deadline == math.inf and not poller.has_waits and active_count() == 1:

@@ -24,7 +24,7 @@ class Poller:
     """The descriptors of one run of one loop; only ``wake`` may be called from other threads."""
 
     def __init__(self) -> None:
-        self.is_checked = True  # no task has run since the sources were checked; the loop clears it
+        self.is_checked = True  # no code but the loop's has run since the sources were checked
         self.selector = selectors.DefaultSelector()
         self.registrations: dict[int, Registration] = {}
         self._zmq: dict[int, ZmqRegistration] = {}

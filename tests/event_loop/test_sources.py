@@ -25,6 +25,7 @@ from orchestrator.event_loop import (
     spawn,
     writable,
 )
+from orchestrator.event_loop.poller import CHECK_INTERVAL_S
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
@@ -357,6 +358,29 @@ def test_a_swallowed_zmq_signal_is_not_lost_in_a_loop_that_is_never_idle(pair: t
         await task.join()
 
     run(main())
+
+
+def test_a_zmq_signal_that_a_callback_swallows_while_the_loop_sleeps_is_not_lost(
+    pair: tuple[Any, Any],
+) -> None:
+    left, right = pair
+
+    def swallow() -> None:
+        right.send(b"x")
+        while not left.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            pass
+
+    async def main() -> bytes:
+        # By then the loop sleeps for good: it has looked through all sources since tasks have run.
+        call = current_event_loop().call_soon_threadsafe
+        timer = threading.Timer(3 * CHECK_INTERVAL_S, call, (swallow,))
+        timer.start()
+        await readable(left)
+        timer.join()
+        received: bytes = left.recv(zmq.NOBLOCK)
+        return received
+
+    assert run(main()) == b"x"
 
 
 def test_a_zmq_pump_and_writers_share_a_socket(pair: tuple[Any, Any]) -> None:
