@@ -73,6 +73,15 @@ class SendCancel:
 
 
 @dataclass(frozen=True, slots=True)
+class SendRevoke:
+    """Ask the worker for what it has not begun; from number ``fence`` on it begins nothing meanwhile."""
+
+    worker: int
+    keys: tuple[AttemptKey, ...]
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReportLost:
     key: AttemptKey
     loss: WorkerLoss
@@ -97,6 +106,7 @@ Action: TypeAlias = (
     | DismissSite
     | Assign
     | SendCancel
+    | SendRevoke
     | ReportLost
     | ReportCancelled
 )

@@ -60,8 +60,9 @@ class Hub:
     """A host of bodies (``executor.host.Host``); single-threaded.
 
     ``mark`` is told which attempt is stepped, and None after it. ``before_long`` is called before a body
-    begins that may take long: what was said before should not wait for it. ``on_take`` is called when a
-    body has taken a chunk, with whether that was the last it had: it may now compute for long before it
+    begins that may take long: what was said before should not wait for it. ``may_begin`` is asked before
+    a body begins; one that may not waits for the next ``revoke``. ``on_take`` is called when a body has
+    taken a chunk, with whether that was the last it had: it may now compute for long before it
     comes back. ``open_task`` makes the task of an ``async`` body on the event loop there is; without it,
     awaiting anything but a stream is an error in the body. ``make_context`` makes what bodies ask for by
     ``current_context()``; without it that comes with their invocations.
@@ -74,6 +75,7 @@ class Hub:
         mark: Callable[[AttemptKey | None], None] = _nothing,
         on_take: Callable[[bool], None] = _nothing,
         before_long: Callable[[], None] = _nothing,
+        may_begin: Callable[[AttemptKey], bool] | None = None,
         open_task: Callable[[BodyResume], BodyTask] | None = None,
         make_context: Callable[[AttemptKey], object] | None = None,
         consumes_inputs: bool = False,
@@ -84,6 +86,8 @@ class Hub:
         """Whether invocations are its own, to be emptied as their inputs become arguments."""
         self.on_take = on_take
         self._before_long = before_long
+        self._may_begin = may_begin
+        self._fenced: list[Attempt] = []
         self._brief: set[Digest] = set()  # the codes of bodies that were over in a moment
         self.gate = Gate()
         self.mark = mark
@@ -148,6 +152,19 @@ class Hub:
 
     def recall(self, key: AttemptKey) -> None:
         self.cancel(key)  # the hub only hears of it between steps, so nothing is running
+
+    def revoke(self, keys: list[AttemptKey]) -> list[AttemptKey]:
+        """Forget those that have not begun, and report nothing of them: which they were."""
+        unbegun = [
+            key
+            for key in keys
+            if (attempt := self._attempts.get(key)) is not None and attempt.body is None
+        ]
+        for key in unbegun:
+            self._attempts.pop(key).ended = True
+        fenced, self._fenced = self._fenced, []
+        self._ready.extendleft(reversed(fenced))
+        return unbegun
 
     def release(self, run: RunId) -> None:
         self._instances.release(run)
@@ -221,6 +238,9 @@ class Hub:
 
     def _next_step(self, attempt: Attempt, throws: int) -> Step | None:
         if attempt.body is None:
+            if self._may_begin is not None and not self._may_begin(attempt.key):
+                self._fenced.append(attempt)
+                return None
             if attempt.invocation.code.digest not in self._brief:
                 self._before_long()
             opened = self._opener.open(attempt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, assert_never
 
 from executor.actions import Action
 from executor.host import Reports, WorkerLoss
@@ -25,6 +25,7 @@ from protocol.messages import (
     LeftRunning,
     Missing,
     Read,
+    Revoked,
     RunId,
     Wait,
 )
@@ -33,6 +34,7 @@ from protocol.values import Value, size_bytes
 log = logging.getLogger(__name__)
 
 _Envelope: TypeAlias = Envelope[FromWorker]
+_OF_WORKER: Final = (Hello, Goodbye, LeftRunning, Revoked)  # not of one attempt that it holds
 
 
 class Lease(Protocol):
@@ -63,6 +65,9 @@ class Leases(Protocol):
 
     def given_up(self, key: AttemptKey, /) -> list[Action]:
         """It was told to end and has done so, which is reported as part of what is to be done."""
+
+    def given_back(self, worker: int, keys: list[AttemptKey], /) -> list[Action]:
+        """A worker has not begun these and never will."""
 
 
 class Inbox:
@@ -102,18 +107,27 @@ class Inbox:
             ProtocolError: it says what a greeted worker never does.
         """
         for message in envelope.messages:
-            if isinstance(message, Goodbye):
-                continue  # its exit follows
-            if isinstance(message, Hello):
-                raise ProtocolError("a second Hello")
-            if isinstance(message, LeftRunning):
-                if (warning := self._machine.left_running(worker, message)) is not None:
-                    log.warning(warning)
+            if isinstance(message, _OF_WORKER):
+                self._take_of_worker(worker, message)
                 continue
             lease = self._machine.leased_to(worker, message.key)
             if lease is not None:
                 reports = self.reports.get(message.key.run, _NOBODY)
                 self._do(self._handlers[type(message)](message, envelope, lease, reports))
+
+    def _take_of_worker(self, worker: int, message: Hello | Goodbye | LeftRunning | Revoked) -> None:
+        match message:
+            case Hello():
+                raise ProtocolError("a second Hello")
+            case Goodbye():
+                pass  # its exit follows
+            case LeftRunning():
+                if (warning := self._machine.left_running(worker, message)) is not None:
+                    log.warning(warning)
+            case Revoked():
+                self._do(self._machine.given_back(worker, message.keys))
+            case _:
+                assert_never(message)
 
     def _chunk(
         self, message: Chunk, envelope: _Envelope, lease: Lease, reports: Reports

@@ -28,12 +28,13 @@ class Stepping(NamedTuple):
     """What a worker's page says: numbers of attempts, 0 for none.
 
     ``number`` is being stepped; ``target`` is to be interrupted and has not been. ``since``: when it
-    would have begun, had it been stepped without a break.
+    would have begun, had it been stepped without a break. ``begun``: the last one that has begun.
     """
 
     number: int
     target: int
     since: float = 0.0
+    begun: int = 0
 
 
 NOTHING: Final = Stepping(0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from executor.host import Invocation
@@ -26,18 +27,19 @@ class Lease:
         "_delivered",
         "_emitted",
         "_ended",
-        "_expected_s",
         "_load",
         "_reads",
         "_waiting_ports",
         "cancelled",
         "code",
         "demand",
+        "expected_s",
         "key",
         "memory_hard_bytes",
         "name",
         "number",
         "overrun",
+        "sent_ahead",
         "suspended",
         "timeout_s",
         "worker",
@@ -62,9 +64,11 @@ class Lease:
         """Whether it was told to end by its run; set by who tells it."""
         self.overrun: Overrun | None = None
         """Which limit it broke, for which it was told to end."""
+        self.sent_ahead: Invocation | None = None
+        """What stands in a row behind others, to be sent elsewhere if it is taken back."""
         self.suspended = False
+        self.expected_s = expected_s
         self._load = load
-        self._expected_s = expected_s
         self._credit = invocation.credit
         self._emitted = 0
         self._cancels_pending = 0  # thrown at the generator and not answered yet
@@ -80,12 +84,24 @@ class Lease:
         """Whether it was told to end, for whatever reason."""
         return self.cancelled or self.overrun is not None
 
+    @property
+    def priority(self) -> float:
+        """That of what stands behind others."""
+        return 0.0 if self.sent_ahead is None else self.sent_ahead.priority
+
+    def turns_out_long(self) -> None:
+        """It takes longer than was expected, and how long is not known: let nothing stand behind it."""
+        if not self.suspended:
+            self._load.end(self.expected_s)
+            self._load.begin(math.inf)
+        self.expected_s = math.inf
+
     def end(self) -> None:
         """The attempt is over; the lease counts no more."""
         if self.suspended:
             self._load.suspended -= 1
         else:
-            self._load.end(self._expected_s)
+            self._load.end(self.expected_s)
 
     # -- what is sent to it -------------------------------------------------------------------------
 
@@ -148,7 +164,7 @@ class Lease:
         if self.suspended:
             return False
         self.suspended = True
-        self._load.end(self._expected_s)
+        self._load.end(self.expected_s)
         self._load.suspended += 1
         return True
 
@@ -156,7 +172,7 @@ class Lease:
         if self.suspended:
             self.suspended = False
             self._load.suspended -= 1
-            self._load.begin(self._expected_s)
+            self._load.begin(self.expected_s)
 
     def _wake(self, port: int) -> None:
         if port in self._waiting_ports:

@@ -28,6 +28,7 @@ class Line:
         self._queues: dict[tuple[RunId, Demand], _Queue] = {}
         self._turns: dict[RunId, int] = {}  # of the runs that wait: the least is served next
         self._counter = itertools.count()
+        self._before_all = itertools.count(-1, -1)
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -40,9 +41,15 @@ class Line:
 
     def add(self, invocation: Invocation) -> None:
         """Let one wait, behind those of its run that rank as it does."""
+        self._add(invocation, next(self._counter))
+
+    def put_back(self, invocation: Invocation) -> None:
+        """Let one wait that was served before all that are here, before those that rank as it does."""
+        self._add(invocation, next(self._before_all))
+
+    def _add(self, invocation: Invocation, arrival: int) -> None:
         key = invocation.key
         name = key.run, invocation.demand
-        arrival = next(self._counter)
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = []

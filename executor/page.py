@@ -24,6 +24,14 @@ before ``CURRENT``, on the clock of ``time.monotonic``, which all processes of a
 PRINTED: Final = 3
 """The cell that changes when the worker has stepped a body that printed. Written by the worker."""
 
+BEGUN: Final = 4
+"""The cell with the number of the attempt that was begun last; attempts are begun in the order of their
+numbers. Written by the worker, before it reads ``FENCE``."""
+
+FENCE: Final = 5
+"""The cell with the number of the first attempt that may not be begun now; 0 for none. Written by the
+coordinator, before it reads ``BEGUN`` and sends ``Revoke``, upon which the worker takes it away."""
+
 TRACES_BYTES: Final = 64 * 1024
 
 

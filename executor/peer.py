@@ -8,7 +8,7 @@ from hmac import compare_digest
 from executor.host import Broken, Code, Evidence, Input, Invocation
 from executor.ladder import Stepping
 from executor.output import LastOutput
-from executor.page import CURRENT, PRINTED, SINCE, TARGET, Page
+from executor.page import BEGUN, CURRENT, FENCE, PRINTED, SINCE, TARGET, Page
 from executor.traces import of_the_user
 from protocol.delivery import Epoch
 from protocol.framing import Parts, Session, coordinator_session, first_message
@@ -139,11 +139,15 @@ class Peer(Writer):
     def stepping(self) -> Stepping:
         """What the page says now."""
         cells = self._page.cells
-        return Stepping(cells[CURRENT], cells[TARGET], self._page.times[SINCE])
+        return Stepping(cells[CURRENT], cells[TARGET], self._page.times[SINCE], cells[BEGUN])
 
     def aim(self, number: int) -> None:
         """Name the attempt that the next interrupt is for."""
         self._page.cells[TARGET] = number
+
+    def fence(self, number: int) -> None:
+        """Let the worker begin nothing from this attempt on, until it hears Revoke."""
+        self._page.cells[FENCE] = number
 
     def has_printed(self) -> bool:
         """Whether a body that printed has taken a step since this was asked last."""

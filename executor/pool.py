@@ -30,6 +30,7 @@ from executor.actions import (
     ReportCancelled,
     ReportLost,
     SendCancel,
+    SendRevoke,
     SpawnWorker,
     TerminateWorker,
 )
@@ -56,6 +57,7 @@ from protocol.messages import (
     Cancel,
     Drain,
     Produce,
+    Revoke,
     RunId,
     ThrowCancel,
 )
@@ -378,10 +380,8 @@ class Pool:
                     self._spawn(worker)
                 case Interrupt() | DumpStacks() | TerminateWorker() | KillWorker():
                     self._resources.send_signal(action)
-                case SendCancel(worker, key):
-                    self._sender.write(worker, Cancel(key))
-                case DrainWorker(worker):
-                    self._sender.write(worker, Drain())
+                case SendCancel() | SendRevoke() | DrainWorker():
+                    self._tell(action)
                 case DismissSite(site, failed):
                     self._dismiss(site, failed=failed)
                 case ReportLost(key, loss, number):
@@ -391,6 +391,18 @@ class Pool:
                     self._inbox.reports_of(key.run).cancelled(key)
                 case _:
                     assert_never(action)
+
+    def _tell(self, action: SendCancel | SendRevoke | DrainWorker) -> None:
+        match action:
+            case SendCancel(worker, key):
+                self._sender.write(worker, Cancel(key))
+            case SendRevoke(worker, keys, fence):
+                self._peers[worker].fence(fence)
+                self._sender.write(worker, Revoke(list(keys)))
+            case DrainWorker(worker):
+                self._sender.write(worker, Drain())
+            case _:
+                assert_never(action)
 
     def _report_lost(self, key: AttemptKey, loss: WorkerLoss, number: int) -> None:
         self._held.pop(key, None)

@@ -34,6 +34,7 @@ from executor.ladder import Ladder, Look, Rung, see_nothing
 from executor.lease import Lease
 from executor.limits import NO_LIMITS, Limits
 from executor.losses import loss_of, reason_of, report_end
+from executor.revocation import Revoker
 from executor.roster import Roster
 from executor.scheduler import Scheduler
 from executor.scheduling import Totals
@@ -73,6 +74,7 @@ class PoolMachine(Roster):
         self._look = look
         self._ladder = Ladder(limits.grace_s, look)
         self._times = TimeWatch(look)
+        self._revoker = Revoker(self._workers, look)
         self._examine_at = 0.0
         self._has_retiring = False
         self._max_runs = limits.max_runs_per_worker or math.inf
@@ -157,7 +159,9 @@ class PoolMachine(Roster):
         """When :meth:`expire` should be called; infinite if there is nothing to wait for."""
         if self._has_retiring:
             return 0.0
-        earliest = min(self._ladder.next_deadline(), self._times.next_deadline())
+        earliest = min(
+            self._ladder.next_deadline(), self._times.next_deadline(), self._revoker.next_deadline()
+        )
         for worker in self._workers.values():
             earliest = min(earliest, worker.deadline)
             if worker.needs_examination:
@@ -173,6 +177,9 @@ class PoolMachine(Roster):
             actions += self._retire(now)
         late = [worker.id for worker in self._workers.values() if worker.deadline <= now]
         actions += [action for worker_id in late for action in self.kill(worker_id)]
+        if certain := self._revoker.settled(now):
+            actions += self._take_back(certain)
+        actions += self._revoker.due(self._line.first(), now)
         # Whoever hears a report may speak to an attempt that is leased here: it must have been sent.
         actions.sort(key=lambda action: not isinstance(action, Assign))
         return actions
@@ -206,6 +213,7 @@ class PoolMachine(Roster):
         """Find a worker for an attempt, or let it wait in line."""
         if self.failure is not None:
             return [ReportLost(invocation.key, self._never_started())]
+        self._revoker.comes(invocation.priority)
         worker = self._scheduler.enter(invocation)
         if worker is not None:
             return [self._assign(worker, invocation)]
@@ -285,6 +293,13 @@ class PoolMachine(Roster):
         report = ReportCancelled(key) if lease.overrun is None else report_end(lease, end, charged=False)
         return [*self.ended(key, None), report]
 
+    def given_back(self, worker: int, keys: list[AttemptKey]) -> list[Action]:
+        """A worker answers what it was asked to give back: it has not begun these, and never will."""
+        known = self._workers[worker]
+        leases = self._revoker.answered(known, keys)
+        ending = [action for each in leases if each.is_ending for action in self.given_up(each.key)]
+        return [*ending, *self._take_back([each for each in leases if not each.is_ending])]
+
     def assign_line(self) -> list[Action]:
         """Some worker may have room: send it what waits."""
         actions: list[Action] = []
@@ -332,6 +347,23 @@ class PoolMachine(Roster):
                 actions += self.drain(worker, now)
         return [*actions, *self.start(now), *self.assign_line()]
 
+    def _take_back(self, leases: list[Lease]) -> list[Action]:
+        """What was sent ahead waits in line again, before those that it was sent before."""
+        actions: list[Action] = []
+        for lease in reversed(leases):
+            assert lease.sent_ahead is not None
+            del self._leases[lease.key]
+            del self._workers[lease.worker].leases[lease.key]
+            self._forget(lease)
+            if self.stopping:
+                actions.append(ReportCancelled(lease.key))
+            elif self.failure is not None:
+                actions.append(ReportLost(lease.key, self._never_started()))
+            else:
+                self._line.put_back(lease.sent_ahead)
+        self._has_retiring = self._has_retiring or bool(leases)
+        return [*actions, *self.assign_line()]
+
     def _give_up_overdue(self, lease: Lease, overrun: Overrun, now: float) -> list[Action]:
         lease.overrun = overrun
         self._ladder.begin(lease.key, lease.worker, lease.number, now)
@@ -340,6 +372,8 @@ class PoolMachine(Roster):
     def _assign(self, worker: WorkerRecord, invocation: Invocation) -> Assign:
         key = invocation.key
         lease = self._scheduler.begin(worker, invocation)
+        if worker.load.active > 1:
+            self._revoker.sent_ahead(lease, invocation)
         self._leases[key] = worker.leases[key] = lease
         if lease.timeout_s is None:
             lease.timeout_s = self.limits.timeout_s

@@ -272,6 +272,9 @@ class _Held:
     def given_up(self, key: AttemptKey) -> list[Action]:
         return [ReportCancelled(key), *self.ended(key, None)]
 
+    def given_back(self, _: int, keys: list[AttemptKey]) -> list[Action]:
+        raise AssertionError(f"nobody asked for {keys}")
+
     def assign_line(self) -> list[Action]:
         return []
 

@@ -34,7 +34,7 @@ from executor.interrupting import listen
 from executor.marked_output import Printing
 from executor.marks import SECRET_BYTES
 from executor.offspring import OffspringWatch
-from executor.page import CURRENT, SINCE, Page
+from executor.page import BEGUN, CURRENT, FENCE, SINCE, Page
 from executor.reporter import Reporter
 from protocol.delivery import Epoch
 from protocol.framing import Envelope, Session, worker_session
@@ -56,6 +56,8 @@ from protocol.messages import (
     LeftRunning,
     Produce,
     Release,
+    Revoke,
+    Revoked,
     StreamInput,
     ThrowCancel,
     Welcome,
@@ -175,6 +177,7 @@ class Worker:
             mark=self._mark,
             on_take=self._on_take,
             before_long=self._flush,
+            may_begin=None if page is None else self._may_begin,
             open_task=self._open_task,
             consumes_inputs=True,
         )
@@ -196,6 +199,7 @@ class Worker:
             Cancel: self._cancel,
             Release: self._release,
             Drain: self._drain,
+            Revoke: self._revoke,
         }
 
     def run(self) -> None:
@@ -270,6 +274,14 @@ class Worker:
             page.times[SINCE] = perf_counter() - self._hub.seconds_of(key)
         # A task that a body spawned may outlive the attempt for a moment.
         page.cells[CURRENT] = 0 if key is None else self._numbers.get(key, 0)
+
+    def _may_begin(self, key: AttemptKey) -> bool:
+        if self._page is None:
+            return True
+        cells = self._page.cells
+        number = cells[BEGUN] = self._numbers[key]
+        fence = cells[FENCE]
+        return fence == 0 or number < fence
 
     def _on_take(self, was_last: bool) -> None:
         """A body took a chunk and may now compute for long: let its producer hear of it in time."""
@@ -359,6 +371,14 @@ class Worker:
 
     def _release(self, message: Release, _: Envelope[FromCoordinator]) -> None:
         self._hub.release(message.run)
+
+    def _revoke(self, message: Revoke, _: Envelope[FromCoordinator]) -> None:
+        if self._page is not None:
+            self._page.cells[FENCE] = 0
+        given_back = self._hub.revoke(message.keys)
+        for key in given_back:
+            del self._numbers[key]
+        self._session.add(Revoked(given_back))
 
     def _drain(self, _: Drain, __: Envelope[FromCoordinator]) -> None:
         self._draining = True

@@ -6,11 +6,14 @@ import enum
 import math
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from executor.lease import Lease
 from executor.placement import Load
 from protocol.messages import AttemptKey, Digest
+
+if TYPE_CHECKING:
+    from executor.revocation import Revocation
 
 
 class WorkerState(enum.Enum):
@@ -75,11 +78,17 @@ class WorkerRecord:
     last_ended: Lease | None = None
     left_running: dict[int, Lease] = field(default_factory=dict)  # pids of what bodies started there
     load: Load = field(default_factory=Load)
+    revocation: Revocation | None = None  # what it was asked to give back
 
     @property
     def is_open(self) -> bool:
         """Whether it may be given work."""
-        return self.state is _S.READY and not self.is_worn and self.stopped_since == math.inf
+        return (
+            self.state is _S.READY
+            and not self.is_worn
+            and self.stopped_since == math.inf
+            and self.revocation is None
+        )
 
     @property
     def is_plainly_busy(self) -> bool:

@@ -231,6 +231,15 @@ class LeftRunning(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     threads: list[str]
 
 
+class Revoked(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=12):
+    """Worker -> coordinator: answers ``Revoke``. These were not begun here and never will be.
+
+    What was asked for and is not among them has begun, or is over.
+    """
+
+    keys: list[AttemptKey]
+
+
 FromWorker: TypeAlias = (
     Hello
     | Chunk
@@ -243,6 +252,7 @@ FromWorker: TypeAlias = (
     | Goodbye
     | CancelThrown
     | LeftRunning
+    | Revoked
 )
 
 
@@ -336,6 +346,22 @@ class Drain(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, ta
     """Coordinator -> worker: nothing more will come; answer ``Goodbye`` and end."""
 
 
+class Revoke(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=11):
+    """Coordinator -> worker: give back those of these that have not begun; answer ``Revoked``."""
+
+    keys: list[AttemptKey]
+
+
 FromCoordinator: TypeAlias = (
-    Welcome | Define | Invoke | Deliver | EndStream | Produce | ThrowCancel | Cancel | Release | Drain
+    Welcome
+    | Define
+    | Invoke
+    | Deliver
+    | EndStream
+    | Produce
+    | ThrowCancel
+    | Cancel
+    | Release
+    | Drain
+    | Revoke
 )

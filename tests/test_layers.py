@@ -52,6 +52,7 @@ PURE = (
     "executor.placement",
     "executor.scheduling",
     "executor.scheduler",
+    "executor.revocation",
     "executor.unchanged",
     "executor.callables",
     "executor.outcomes",

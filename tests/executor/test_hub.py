@@ -91,6 +91,21 @@ def test_a_function_is_completed_with_its_outputs() -> None:
     assert seconds > 0
 
 
+def test_what_has_not_begun_can_be_taken_back_and_what_may_not_begin_waits_for_that() -> None:
+    keys = [AttemptKey(RunId(1), NodeId(number), 0) for number in range(4)]
+    may_begin = {keys[0]}
+    bench = Bench(may_begin=lambda key: key in may_begin)
+    ran: list[int] = []
+    for number, key in enumerate(keys):
+        bench.invoke(lambda number=number: ran.append(number), key=key)
+    assert (ran, bench.hub.is_ready) == ([0], False)
+    may_begin.update(keys)
+    assert bench.hub.revoke([keys[0], keys[2]]) == [keys[2]]  # the first one is over
+    bench.run()
+    assert ran == [0, 1, 3]
+    assert bench.reports.verbs() == ["completed"] * 3
+
+
 def test_keyword_only_ports_are_passed_by_name() -> None:
     def body(a: int, *, b: int) -> tuple[int, int]:
         return a, b

@@ -24,6 +24,7 @@ from executor.actions import (
     ReportCancelled,
     ReportLost,
     SendCancel,
+    SendRevoke,
     SpawnWorker,
     TerminateWorker,
 )
@@ -680,6 +681,7 @@ class PoolRules(RuleBasedStateMachine):
         self.sites: list[int] = []
         self.open: set[AttemptKey] = set()
         self.at: dict[AttemptKey, int] = {}
+        self.asked: dict[int, list[AttemptKey]] = {}  # what workers were asked to give back
         self.numbers = itertools.count()
         self.apply(self.machine.start(self.now))
 
@@ -694,10 +696,18 @@ class PoolRules(RuleBasedStateMachine):
                 case Assign(worker, given):
                     assert worker in self.ready
                     assert given.key in self.open
-                    assert given.key not in self.at
+                    assert worker not in self.asked or given.pinned
+                    before = self.at.get(given.key)
+                    assert before is None or given.key in self.asked[before]
                     self.at[given.key] = worker
                 case DumpStacks(worker) | SendCancel(worker, _):
                     assert worker in self.ready
+                case SendRevoke(worker, keys, fence):
+                    assert worker in self.ready
+                    assert worker not in self.asked
+                    assert all(self.at[each] == worker for each in keys)
+                    assert fence == min(self.number_of(each) for each in keys)
+                    self.asked[worker] = list(keys)
                 case Interrupt(worker, number):
                     assert self.pages(worker).number == number
                 case TerminateWorker(worker):
@@ -712,6 +722,13 @@ class PoolRules(RuleBasedStateMachine):
                     assert worker in self.ready
                     assert worker not in self.at.values()
                     self.doomed.append(worker)
+        # What a worker has certainly not begun waits in line again without a word.
+        self.at = {each: at for each, at in self.at.items() if not self.machine.is_in_line(each)}
+
+    def number_of(self, leased: AttemptKey) -> int:
+        lease = self.machine.lease(leased)
+        assert lease is not None
+        return lease.number
 
     def end(self, ended: AttemptKey, seconds: float | None) -> None:
         self.open.remove(ended)
@@ -722,11 +739,12 @@ class PoolRules(RuleBasedStateMachine):
         for known in (self.starting, self.ready, self.doomed):
             if worker in known:
                 known.remove(worker)
+        self.asked.pop(worker, None)
         self.apply(self.machine.exited(worker, status, current, self.now))
 
     @rule(
         code=st.sampled_from([b"tiny", b"long"]),
-        credit=st.integers(0, 3),
+        credit=st.sampled_from([0, 1, 2, UNLIMITED, UNLIMITED]),
         pinned=st.booleans(),
         timeout_s=st.sampled_from([None, 0.5]),
         priority=st.integers(0, 1),
@@ -797,9 +815,24 @@ class PoolRules(RuleBasedStateMachine):
         self.apply(actions)
 
     @precondition(lambda self: self.ready)
-    @rule(data=st.data(), number=st.integers(0, 5), aim=st.integers(0, 5))
-    def step(self, data: st.DataObject, number: int, aim: int) -> None:
-        self.pages.says[data.draw(st.sampled_from(self.ready))] = Stepping(number, aim)
+    @rule(data=st.data(), number=st.integers(0, 5), aim=st.integers(0, 5), begun=st.integers(0, 30))
+    def step(self, data: st.DataObject, number: int, aim: int, begun: int) -> None:
+        worker = data.draw(st.sampled_from(self.ready))
+        self.pages.says[worker] = Stepping(number, aim, begun=max(begun, self.pages(worker).begun))
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data(), begun=st.integers(0, 30))
+    def give_back(self, data: st.DataObject, begun: int) -> None:
+        worker = data.draw(st.sampled_from(sorted(self.asked)))
+        here = [each for each in self.asked[worker] if self.at.get(each) == worker]
+        self.answer(worker, [each for each in here if self.number_of(each) > begun])
+
+    def answer(self, worker: int, unbegun: list[AttemptKey]) -> None:
+        ending = {each for each in unbegun if (lease := self.machine.lease(each)) and lease.is_ending}
+        actions = self.machine.given_back(worker, unbegun)
+        assert {each.key for each in actions if isinstance(each, ReportCancelled | ReportLost)} == ending
+        del self.asked[worker]
+        self.apply(actions)
 
     @rule(
         seconds=st.sampled_from([0.1, 1.0, START_S]),
@@ -833,6 +866,8 @@ class PoolRules(RuleBasedStateMachine):
         lost = [worker for worker in self.living() if self.machine.site_of(worker) == site]
         for known in (self.starting, self.ready, self.doomed):
             known[:] = [worker for worker in known if worker not in lost]
+        for worker in lost:
+            self.asked.pop(worker, None)
         self.apply(self.machine.zygote_ended(-9, self.now, site))
 
     def living(self) -> list[int]:
@@ -858,6 +893,8 @@ class PoolRules(RuleBasedStateMachine):
                 self.die()
             elif self.starting:
                 self.greet()
+            elif self.asked:
+                self.answer(next(iter(self.asked)), [])
             elif self.at:
                 self.end(next(iter(self.at)), 0.1)
             else:

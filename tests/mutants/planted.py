@@ -518,4 +518,29 @@ MUTANTS = (
         "return self._hub.is_ready",
         ("tests/runtime/test_async_bodies.py",),
     ),
+    # -- revocation ----------------------------------------------------------------------------------
+    Mutant(
+        "what a worker has begun is taken back",
+        "P1",
+        "executor/revocation.py",
+        "if each.number > begun]",
+        "]",
+        ("tests/executor/test_revocation.py",),
+    ),
+    Mutant(
+        "a fence is not seen",
+        "P1",
+        "executor/hub.py",
+        "if self._may_begin is not None and not self._may_begin(attempt.key):",
+        "if False:",
+        ("tests/executor/test_hub.py",),
+    ),
+    Mutant(
+        "what was sent ahead stays behind a body that turns out long",
+        "issue 6, scheduling",
+        "executor/revocation.py",
+        "                asked += _ask(worker, _revocable(worker, seen.begun), now)\n",
+        "",
+        ("tests/executor/test_revocation.py",),
+    ),
 )

@@ -16,6 +16,7 @@ _ROSTER = "executor/roster.py"
 _SCHEDULER = "executor/scheduler.py"
 _LADDER = "executor/ladder.py"
 _LEASE = "executor/lease.py"
+_REVOCATION = "executor/revocation.py"
 _INBOX = "executor/inbox.py"
 _POOL = "executor/pool.py"
 
@@ -299,6 +300,31 @@ POOL_MUTANTS = (
         "        self._write_of(key)\n"
         "        attached = [self._session.attach(value) for value in outputs]\n",
         "        attached = [self._session.attach(value) for value in outputs]\n",
+        BY_SEED,
+    ),
+    # -- revocation --------------------------------------------------------------------------------
+    Mutant(
+        "what a worker gives back is forgotten",
+        "P7",
+        _REVOCATION,
+        "return [lease for lease in _still_held(worker, asked) if lease.key in given]",
+        "return []",
+        BY_SEED,
+    ),
+    Mutant(
+        "an answer takes back what was taken back before",
+        "P1",
+        _REVOCATION,
+        "[lease for lease in asked.leases if worker.leases.get(lease.key) is lease]",
+        "asked.leases",
+        BY_SEED,
+    ),
+    Mutant(
+        "a worker gets work before it has answered",
+        "P1",
+        "executor/worker_states.py",
+        "            and self.revocation is None\n",
+        "",
         BY_SEED,
     ),
 )

@@ -126,6 +126,7 @@ def field_values(hint: Any) -> st.SearchStrategy[Any]:
         list[WireValue]: st.lists(wires, max_size=3),
         list[int]: st.lists(counts, max_size=3),
         list[str]: st.lists(st.text(), max_size=3),
+        list[AttemptKey]: st.lists(keys, max_size=3),
         list[WireInput]: st.lists(
             st.one_of(wires, st.just(StreamInput()), st.just(DefaultInput())), max_size=3
         ),

@@ -11,6 +11,8 @@ from protocol.messages import AttemptKey
 from tests.simulation.faults import Flaw
 
 LARGE: Final = bytes(20_000)
+BRIEF_S: Final = 0.001
+LONG_S: Final = 0.2
 
 
 class Kind(enum.IntEnum):
@@ -23,6 +25,7 @@ class Kind(enum.IntEnum):
     PRODUCER = 4
     CONSUMER = 5
     POISON = 6  # ends its worker whenever it runs
+    BRIEF = 7  # many come at once and are sent ahead; now and then one takes long
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Body:
     cancels: int = 0
     rests: bool = False
     queued: bool = False
+    has_begun: bool = False
     flaw: Flaw | None = None
     seconds: float = 0.0  # of all its steps
 
@@ -50,6 +54,7 @@ class SimulatedPage:
     def __init__(self, descriptor: int) -> None:
         self.cells = [0] * 8
         self.times = [0.0] * 8
+        self.fence_seen_from = 0.0  # a worker may have looked just before the fence was there
 
     def trace(self) -> str:
         return ""

@@ -39,6 +39,9 @@ KINDS: Final = (
     *(Kind.FAILS,) * 3,
     Kind.POISON,
 )
+BURST: Final = 0.05
+"""How often many brief pieces of work come at once."""
+
 PATIENCE_S: Final = 4.0
 """After it, a body that does not end is cancelled, and its job tried again."""
 
@@ -79,7 +82,9 @@ class Client:
         self.truth = truth
         self.loses_patience = loses_patience
         self._stateful_on: dict[NodeId, int] = {}
+        self._begun_on: dict[AttemptKey, int] = {}
         self.jobs: list[Job] = []
+        self.turns = 0  # how often work was added
         self.open: dict[AttemptKey, Job] = {}
         self.ended: set[AttemptKey] = set()
         self.cancelled_at: dict[AttemptKey, float] = {}
@@ -91,7 +96,12 @@ class Client:
     def add_jobs(self) -> None:
         """One more piece of work, of a kind that chance decides."""
         self.world.touched = True
+        self.turns += 1
         dice = self.world.random
+        if dice.random() < BURST:
+            for _ in range(dice.randint(10, 40)):
+                self._begin(Job(NodeId(100 + 2 * len(self.jobs)), 0, Kind.BRIEF))
+            return
         kind = dice.choice(KINDS)
         if kind is Kind.STATEFUL:
             node = dice.randrange(STATEFUL_NODES)
@@ -128,7 +138,8 @@ class Client:
         self.open[key] = job
         self.world.note(f"invoke {key}")
         pinned = job.kind is Kind.STATEFUL
-        self.pool.invoke(Invocation(key, code, inputs, credit=credit, pinned=pinned))
+        priority = self.world.random.randrange(2)
+        self.pool.invoke(Invocation(key, code, inputs, credit=credit, pinned=pinned, priority=priority))
         self._feed(job)
         self._credit(job)
         self.pool.flush()
@@ -354,6 +365,8 @@ class Client:
         lease = self.pool._machine.lease(key)
         if lease is None or lease.worker != process.worker:
             raise Violation(f"{key} runs on worker {process.worker}, which has no lease of it")
+        if self._begun_on.setdefault(key, process.worker) != process.worker:
+            raise Violation(f"{key} had begun on worker {self._begun_on[key]} (P1)")
         if key != self.open[key].key:
             raise Violation(f"{key} runs beside a later attempt")
         if self.open[key].kind is Kind.STATEFUL:

@@ -25,6 +25,7 @@ class KillPoint(enum.IntEnum):
     RESULT_SENT = 12
     STATE_SNAPSHOT = 13
     DRAINING = 14
+    REVOKED = 15  # has said what it gives back
 
 
 class Moment(enum.Enum):
@@ -79,7 +80,7 @@ class Faults:
         for _ in range(dice.randint(3, 6)):
             kind = dice.random()
             if kind < 0.5:
-                point = KillPoint(dice.randrange(15))
+                point = KillPoint(dice.randrange(len(KillPoint)))
                 points.setdefault(point, []).append(dice.randint(1, 3))
             elif kind < 0.85:
                 moments.append(dice.choice(_MOMENTS))

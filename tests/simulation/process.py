@@ -12,7 +12,7 @@ from functools import partial
 from math import inf
 from typing import Any, Final
 
-from executor.page import CURRENT, SINCE, TARGET
+from executor.page import BEGUN, CURRENT, FENCE, SINCE, TARGET
 from executor.reporter import Reporter
 from executor.watching import EXAMINE_S
 from protocol.delivery import Epoch, Resending
@@ -39,11 +39,13 @@ from protocol.messages import (
     LeftRunning,
     Produce,
     Release,
+    Revoke,
+    Revoked,
     ThrowCancel,
     Welcome,
 )
 from protocol.resumable import ResumableSession
-from tests.simulation.bodies import Body, Kind, SimulatedPage, chunk_of, result_of
+from tests.simulation.bodies import BRIEF_S, LONG_S, Body, Kind, SimulatedPage, chunk_of, result_of
 from tests.simulation.faults import STATUSES, Faults, Flaw, KillPoint
 from tests.simulation.network import End
 from tests.simulation.world import Violation, World
@@ -74,6 +76,7 @@ class Process:
         self.faults = faults
         self.worker = worker
         self.pid = 1000 + worker
+        self._page = page
         self.cells = page.cells
         self.times = page.times
         self.begins_step = begins_step
@@ -109,6 +112,7 @@ class Process:
         self._invoked = 0
         self._bodies: dict[AttemptKey, Body] = {}
         self._ready: deque[Body] = deque()
+        self._fenced: list[Body] = []
         self._inbox: deque[tuple[FromCoordinator, Envelope[FromCoordinator]]] = deque()
         self._busy = False
         self._greeted = False
@@ -125,6 +129,7 @@ class Process:
             Cancel: self._cancel,
             Release: lambda *_: None,
             Drain: self._drain,
+            Revoke: self._revoke,
         }
 
     @property
@@ -209,6 +214,8 @@ class Process:
             body.queued = False
             if body.key not in self._bodies:
                 continue
+            if not body.has_begun and not self._may_begin(body):
+                continue
             self.begins_step(self, body.key)
             self.stepped = body.key
             self.times[SINCE] = self.world.now - body.seconds
@@ -218,11 +225,26 @@ class Process:
             if body.flaw is Flaw.DEAF:
                 self._ignores_term = True
             if body.flaw is None:
-                duration_s = self._slowness * self.world.random.random()
+                duration_s = self._duration_of(body)
                 body.seconds += duration_s
                 self.world.after(duration_s, partial(self._finish_step, body))
             return
         self._flush()
+
+    def _duration_of(self, body: Body) -> float:
+        dice = self.world.random
+        if body.kind is Kind.BRIEF:
+            return LONG_S if dice.random() < 0.02 else BRIEF_S * dice.random()
+        return self._slowness * dice.random()
+
+    def _may_begin(self, body: Body) -> bool:
+        number = self.cells[BEGUN] = self._numbers[body.key]
+        is_seen = self.world.now >= self._page.fence_seen_from
+        if is_seen and self.cells[FENCE] and number >= self.cells[FENCE]:
+            self._fenced.append(body)
+            return False
+        body.has_begun = True
+        return True
 
     def _finish_step(self, body: Body) -> None:
         if not self.is_alive or self.stepped != body.key:
@@ -320,6 +342,7 @@ class Process:
         Kind.PRODUCER: _step_producer,
         Kind.CONSUMER: _step_consumer,
         Kind.POISON: _step_poison,
+        Kind.BRIEF: _step_value,
     }
 
     def _complete(self, body: Body, total: int) -> None:
@@ -330,7 +353,8 @@ class Process:
             self._pass(KillPoint.STATE_SNAPSHOT)
         value = result_of(body.kind, body.key.node, total)
         del self._bodies[body.key]
-        self._reporter.completed(body.key, body.emitted, self._slowness, [value], None)
+        seconds = body.seconds if body.kind is Kind.BRIEF else self._slowness
+        self._reporter.completed(body.key, body.emitted, seconds, [value], None)
         self._says_end = True
 
     def _end_by(self, body: Body, name: str) -> None:
@@ -417,6 +441,20 @@ class Process:
         if body is not None:
             self._reporter.cancelled(message.key)
             self._says_end = True
+
+    def _revoke(self, message: Revoke, _: Envelope[FromCoordinator]) -> None:
+        self.cells[FENCE] = 0
+        unbegun = [
+            key
+            for key in message.keys
+            if (body := self._bodies.get(key)) is not None and not body.has_begun
+        ]
+        for key in unbegun:
+            del self._bodies[key], self._numbers[key]
+        self._ready.extendleft(reversed(self._fenced))
+        self._fenced.clear()
+        self._session.add(Revoked(unbegun))
+        self._pass(KillPoint.REVOKED)
 
     def _drain(self, _: Drain, __: Envelope[FromCoordinator]) -> None:
         self._pass(KillPoint.DRAINING)

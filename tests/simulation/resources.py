@@ -17,6 +17,7 @@ from executor.output import Outputs
 from executor.page import TARGET
 from executor.peer import Peer
 from executor.resources import Signal
+from executor.revocation import SETTLE_S
 from executor.watching import Vitals
 from protocol.delivery import Epoch
 from protocol.framing import Envelope, Parts, coordinator_session
@@ -51,6 +52,10 @@ class SimulatedPeer(Peer):
         page: Any = self._page
         assert isinstance(page, SimulatedPage)
         return page
+
+    def fence(self, number: int) -> None:
+        super().fence(number)
+        self.page.fence_seen_from = self.world.now + SETTLE_S * self.world.random.random()
 
 
 class _SessionOfPool:

@@ -208,7 +208,7 @@ class Schedule:
 
     def _add_work(self) -> None:
         client = self.client
-        if self.is_full or len(client.jobs) >= JOBS_AT_MOST or self.pool.failure is not None:
+        if self.is_full or client.turns >= JOBS_AT_MOST or self.pool.failure is not None:
             return
         client.add_jobs()
         self.world.after(0.3 * self.world.random.random(), self._add_work)
