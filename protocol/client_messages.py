@@ -2,8 +2,7 @@
 
 Clients submit flows and ask questions; an *agent* is a client that brings worker processes along. The
 flow, its outcome and its report are opaque bytes here (``orchestrator.service`` makes and reads them),
-so that one that does not decode concerns the one submission and not the session. A ``request`` is a
-number that the client chooses; exactly one answer repeats it.
+so that one that does not decode concerns the one submission and not the session.
 """
 
 from __future__ import annotations
@@ -12,9 +11,21 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from protocol.messages import RunId, WireStart, WireValue
+from protocol.messages import Message, RunId, WireStart, WireValue
 
 SERVICE_VERSION: Final = 2
+
+
+class Request(Message, frozen=True):
+    """What a client asks for, under a number that it chooses."""
+
+    request: int
+
+
+class Answer(Message, frozen=True):
+    """What the coordinator answers; exactly one answer repeats the number of a request."""
+
+    request: int
 
 
 # -- client -> coordinator ----------------------------------------------------------------------------
@@ -29,7 +40,7 @@ class ClientHello(Struct, frozen=True, array_like=True, tag=1):
     python: str
 
 
-class Submit(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
+class Submit(Request, frozen=True, tag=2):
     """Client -> coordinator: run a flow. Answered by ``Accepted`` or ``Rejected``.
 
     ``label`` is what people call it. ``limits`` maps node numbers to the generation to stop at,
@@ -37,7 +48,6 @@ class Submit(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     all bodies to ask for. A flow that is not ``detached`` is cancelled when its client is gone.
     """
 
-    request: int
     label: str
     spec: WireValue
     parameters: dict[str, WireValue]
@@ -50,75 +60,65 @@ class Submit(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     detached: bool
 
 
-class CancelRun(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
+class CancelRun(Request, frozen=True, tag=3):
     """Client -> coordinator: give a flow up, be it the client's own or another's."""
 
-    request: int
     run: RunId
 
 
-class FollowRun(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=14):
+class FollowRun(Request, frozen=True, tag=14):
     """Client -> coordinator: tell us of a flow, as its own client is told, but for results and states.
 
     Answered by ``Accepted``, and at once by ``Finished`` too if it has ended, or by ``Rejected``.
     """
 
-    request: int
     run: RunId
 
 
-class AskStatus(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
+class AskStatus(Request, frozen=True, tag=4):
     """Client -> coordinator: answered by ``Status``."""
 
-    request: int
 
-
-class AskWaits(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):
+class AskWaits(Request, frozen=True, tag=5):
     """Client -> coordinator: what a node waits for. ``flow`` is a run's number or a label."""
 
-    request: int
     flow: str
     node: str
 
 
-class DrainService(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):
+class DrainService(Request, frozen=True, tag=6):
     """Client -> coordinator: take no more flows, and end when the last has ended."""
 
-    request: int
 
-
-class StopService(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=7):
+class StopService(Request, frozen=True, tag=7):
     """Client -> coordinator: cancel all flows and end."""
 
-    request: int
 
-
-class Join(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
+class Join(Request, frozen=True, tag=8):
     """Agent -> coordinator: we bring so many worker processes; ``SpawnWorker`` follows for each.
 
     ``resources`` may be claimed beside the pool's own until we leave.
     """
 
-    request: int
     workers: int
     resources: dict[str, float]
 
 
-class WorkerStarted(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
+class WorkerStarted(Message, frozen=True, tag=9):
     """Agent -> coordinator: the worker's process exists."""
 
     worker: int
     pid: int
 
 
-class WorkerNotStarted(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=10):
+class WorkerNotStarted(Message, frozen=True, tag=10):
     """Agent -> coordinator: the system refused the process."""
 
     worker: int
     reason: str
 
 
-class WorkerEnded(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=11):
+class WorkerEnded(Message, frozen=True, tag=11):
     """Agent -> coordinator: the process ended; ``status`` is its exit code or minus a signal.
 
     ``left``: commands, by pid, of what had been started there and was ended with it.
@@ -127,14 +127,14 @@ class WorkerEnded(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     worker: int
     status: int
     peak_kib: int
-    left: dict[int, str] = {}
+    left: dict[int, str]
 
 
-class Leave(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=12):
+class Leave(Message, frozen=True, tag=12):
     """Agent -> coordinator: give our workers nothing new; answered by ``Dismissed`` when all ended."""
 
 
-class Bye(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=13):
+class Bye(Message, frozen=True, tag=13):
     """Client -> coordinator, last: nothing more is wanted, and what is not detached may be cancelled."""
 
 
@@ -183,28 +183,24 @@ class Refused(Struct, frozen=True, array_like=True, tag=2):
     pid: int
 
 
-class Accepted(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
+class Accepted(Answer, frozen=True, tag=3):
     """Coordinator -> client: the flow has this number and label; what happens to it will be told."""
 
-    request: int
     run: RunId
     label: str
 
 
-class Rejected(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
+class Rejected(Answer, frozen=True, tag=4):
     """Coordinator -> client: the request cannot be done; ``reason`` is a sentence for the user."""
 
-    request: int
     reason: str
 
 
-class Confirmed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):
+class Confirmed(Answer, frozen=True, tag=5):
     """Coordinator -> client: the request is done, or under way."""
 
-    request: int
 
-
-class NodeProgress(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class NodeProgress(Message, frozen=True):
     """How far a node is. ``total`` is how many runs or elements there will be in all, 0 if unknown.
 
     ``state``: ``waiting`` (has not begun), ``running``, ``suspended`` (its body waits for others),
@@ -220,14 +216,14 @@ class NodeProgress(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     total: int
 
 
-class Progress(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):
+class Progress(Message, frozen=True, tag=6):
     """Coordinator -> client: the nodes of a flow that changed, by number."""
 
     run: RunId
     nodes: dict[int, NodeProgress]
 
 
-class Printed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=7):
+class Printed(Message, frozen=True, tag=7):
     """Coordinator -> client: a body wrote to ``descriptor`` 1 or 2."""
 
     run: RunId
@@ -235,7 +231,7 @@ class Printed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
     data: bytes
 
 
-class Result(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
+class Result(Message, frozen=True, tag=8):
     """Coordinator -> client: a node's newest data at one run level; see ``runtime.results.Emission``."""
 
     run: RunId
@@ -246,7 +242,7 @@ class Result(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     released_bytes: int
 
 
-class StateKept(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=14):
+class StateKept(Message, frozen=True, tag=14):
     """Coordinator -> client: the state that a node which is a class has now."""
 
     run: RunId
@@ -254,7 +250,7 @@ class StateKept(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     state: WireValue
 
 
-class Finished(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
+class Finished(Message, frozen=True, tag=9):
     """Coordinator -> client: the flow ended; all its results came before.
 
     ``outcome`` and ``report`` are plain data of the orchestrator's; ``causes`` are the exceptions of
@@ -267,7 +263,7 @@ class Finished(Struct, frozen=True, array_like=True, forbid_unknown_fields=True,
     causes: list[WireValue]
 
 
-class RunStatus(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class RunStatus(Message, frozen=True):
     """One flow. ``state``: ``running``, ``cancelling``, ``done``, ``failed`` or ``cancelled``.
 
     ``client`` is a pid, ``seconds`` how long it has run or did run, ``detail`` an error's first line.
@@ -287,7 +283,7 @@ class RunStatus(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     detail: str
 
 
-class WorkerStatus(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class WorkerStatus(Message, frozen=True):
     """One worker. ``agent`` is the pid of who brought it, 0 for the coordinator's own."""
 
     worker: int
@@ -298,10 +294,9 @@ class WorkerStatus(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     suspended: int
 
 
-class Status(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=10):
+class Status(Answer, frozen=True, tag=10):
     """Coordinator -> client: all there is to see."""
 
-    request: int
     pid: int
     seconds: float
     draining: bool
@@ -309,16 +304,15 @@ class Status(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     runs: list[RunStatus]
 
 
-class Waits(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=11):
+class Waits(Answer, frozen=True, tag=11):
     """Coordinator -> client: what a node waits for, in sentences."""
 
-    request: int
     run: RunId
     node: NodeProgress
     sentences: list[str]
 
 
-class SpawnWorker(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=12):
+class SpawnWorker(Message, frozen=True, tag=12):
     """Coordinator -> agent: start a worker, which is to prove itself with ``token``.
 
     ``descriptors`` are of the coordinator's process: a page (``executor.page``), and pipes for what the
@@ -330,7 +324,7 @@ class SpawnWorker(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     descriptors: list[int]
 
 
-class Dismissed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=13):
+class Dismissed(Message, frozen=True, tag=13):
     """Coordinator -> agent: nothing more is wanted of it; why, or nothing if it asked to leave."""
 
     reason: str

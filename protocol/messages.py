@@ -27,9 +27,11 @@ UNLIMITED: Final = 2**62
 """The credit of a producer that nobody's reading holds back."""
 
 
-class AttemptKey(
-    Struct, frozen=True, array_like=True, forbid_unknown_fields=True, cache_hash=True, gc=False
-):
+class Message(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Base of all messages, and of what they consist of: how each looks on the wire."""
+
+
+class AttemptKey(Message, frozen=True, cache_hash=True, gc=False):
     """Names one attempt; whatever carries another key than the one expected is dropped."""
 
     run: RunId
@@ -39,25 +41,25 @@ class AttemptKey(
     attempt: int = 0
 
 
-class Failure(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Failure(Message, frozen=True):
     """Why a stream breaks off: the producer's name, and its error as a sentence."""
 
     node: str
     reason: str
 
 
-class FrameSpan(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
+class FrameSpan(Message, frozen=True, tag=1):
     """A value in ``count`` payload frames of the same envelope, from frame ``first`` on."""
 
     first: int
     count: int
 
 
-class StreamInput(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
+class StreamInput(Message, frozen=True, tag=2):
     """The port receives a stream: its chunks follow as ``Deliver``, its end as ``EndStream``."""
 
 
-class DefaultInput(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
+class DefaultInput(Message, frozen=True, tag=3):
     """The port takes its parameter's default."""
 
 
@@ -72,7 +74,7 @@ class Absence(enum.Enum):
     SKIP = "skip"  # the body asked that what depends on it be skipped
 
 
-class Missing(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Missing(Message, frozen=True):
     """The place of a final value that does not exist; ``reason`` is a sentence for the user."""
 
     absence: Absence
@@ -90,14 +92,14 @@ class Fault(enum.Enum):
     STATE = "state"  # a class's state could not be pickled
 
 
-class WireStart(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class WireStart(Message, frozen=True):
     """What a class's instance is made from: see ``executor.host.Start``."""
 
     state: WireValue | None
     changes: WireValue | None
 
 
-class ErrorReport(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class ErrorReport(Message, frozen=True):
     """An exception as text, which always survives the way between processes.
 
     ``pid`` is that of the process it was raised in; 0 where no body was running. ``may_retry``: it is
@@ -115,7 +117,7 @@ class ErrorReport(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
 # -- worker -> coordinator --------------------------------------------------------------------
 
 
-class Hello(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
+class Hello(Message, frozen=True, tag=1):
     """Worker -> coordinator, first: who it is. ``token`` proves that we started it."""
 
     version: int
@@ -125,7 +127,7 @@ class Hello(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, ta
     token: bytes
 
 
-class Chunk(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
+class Chunk(Message, frozen=True, tag=2):
     """Worker -> coordinator: chunks ``first .. first+count-1`` exist.
 
     ``values`` holds them row by row, ``width`` outputs each; it is empty if nobody reads them.
@@ -138,7 +140,7 @@ class Chunk(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, ta
     values: list[WireValue]
 
 
-class Read(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
+class Read(Message, frozen=True, tag=3):
     """Worker -> coordinator: the body has taken the first ``upto`` chunks of a port's stream.
 
     This, not the delivery, is what barrier 1 counts.
@@ -149,7 +151,7 @@ class Read(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag
     upto: int
 
 
-class Wait(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
+class Wait(Message, frozen=True, tag=4):
     """Worker -> coordinator: a task of the body waits until ``chunk`` of ``port`` comes.
 
     Void if that chunk, or the stream's end, was already sent. The whole body is suspended if
@@ -163,14 +165,14 @@ class Wait(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag
     resting_on: int = 1
 
 
-class CancelStream(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):
+class CancelStream(Message, frozen=True, tag=5):
     """Worker -> coordinator: the body cancelled the stream it reads on ``port``."""
 
     key: AttemptKey
     port: int
 
 
-class Completed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):
+class Completed(Message, frozen=True, tag=6):
     """Worker -> coordinator: the attempt ended after ``emitted`` chunks and ``seconds`` of stepping.
 
     ``outputs`` holds one value per output, or nothing where ``missing`` says why. ``state`` is what the
@@ -185,7 +187,7 @@ class Completed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     state: WireValue | None = None
 
 
-class Failed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=7):
+class Failed(Message, frozen=True, tag=7):
     """Worker -> coordinator: the attempt ended by an exception.
 
     ``cause`` is the exception itself; its sender has seen it survive a pickle round trip.
@@ -198,17 +200,17 @@ class Failed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     cause: WireValue | None = None
 
 
-class Cancelled(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
+class Cancelled(Message, frozen=True, tag=8):
     """Worker -> coordinator: answers ``Cancel``; the attempt holds nothing any more."""
 
     key: AttemptKey
 
 
-class Goodbye(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
+class Goodbye(Message, frozen=True, tag=9):
     """Worker -> coordinator, last: answers ``Drain``; the process ends with status 0."""
 
 
-class CancelThrown(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=10):
+class CancelThrown(Message, frozen=True, tag=10):
     """Worker -> coordinator: StreamCancelled was thrown at the yield of chunk ``emitted - 1``.
 
     The throw answers ``merged`` ``ThrowCancel`` at once. Until the next chunk, the body is past its
@@ -259,18 +261,18 @@ FromWorker: TypeAlias = (
 # -- coordinator -> worker --------------------------------------------------------------------
 
 
-class Welcome(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
+class Welcome(Message, frozen=True, tag=1):
     """Coordinator -> worker: answers ``Hello``; work may follow."""
 
 
-class Define(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
+class Define(Message, frozen=True, tag=2):
     """Coordinator -> worker: a body's code, sent once before the first ``Invoke`` that names it."""
 
     digest: Digest
     payload: WireValue
 
 
-class Invoke(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
+class Invoke(Message, frozen=True, tag=3):
     """Coordinator -> worker: run a body on these inputs, one per port.
 
     A generator may emit up to ``credit`` chunks before it hears ``Produce``. ``send_chunks``: their
@@ -295,7 +297,7 @@ class Invoke(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     context: WireValue | None = None
 
 
-class Deliver(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
+class Deliver(Message, frozen=True, tag=4):
     """Coordinator -> worker: chunks ``first ..`` of the stream on ``port``."""
 
     key: AttemptKey
@@ -304,7 +306,7 @@ class Deliver(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, 
     values: list[WireValue]
 
 
-class EndStream(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):
+class EndStream(Message, frozen=True, tag=5):
     """Coordinator -> worker: the stream on ``port`` ends after ``count`` chunks.
 
     With ``failure`` it breaks off there: reading on raises; ``cause`` is the producer's exception.
@@ -317,32 +319,32 @@ class EndStream(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     cause: WireValue | None = None
 
 
-class Produce(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):
+class Produce(Message, frozen=True, tag=6):
     """Coordinator -> worker: the gate is open until ``upto`` chunks have been emitted in all."""
 
     key: AttemptKey
     upto: int
 
 
-class ThrowCancel(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=7):
+class ThrowCancel(Message, frozen=True, tag=7):
     """Coordinator -> worker: a reader cancelled; throw StreamCancelled at the generator's yield."""
 
     key: AttemptKey
 
 
-class Cancel(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=8):
+class Cancel(Message, frozen=True, tag=8):
     """Coordinator -> worker: give the attempt up; close its body; answer ``Cancelled``."""
 
     key: AttemptKey
 
 
-class Release(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=9):
+class Release(Message, frozen=True, tag=9):
     """Coordinator -> worker: the flow run is over; drop the node states kept for it."""
 
     run: RunId
 
 
-class Drain(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=10):
+class Drain(Message, frozen=True, tag=10):
     """Coordinator -> worker: nothing more will come; answer ``Goodbye`` and end."""
 
 

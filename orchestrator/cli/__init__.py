@@ -14,7 +14,12 @@ from orchestrator.graph.flow import Flow
 from orchestrator.report import RunReport
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(self.commands)  # as they were added, not by the alphabet
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="flow-orchestrator")
 def main() -> None:
     """Run dataflow graphs across worker processes.
@@ -113,7 +118,10 @@ def _run_here(
 @main.command()
 @click.argument("target")
 def check(target: str) -> None:
-    """Plan the flow of TARGET without running it; print its graph and delays, or what is wrong."""
+    """Plan the flow of TARGET without running it.
+
+    Prints its graph and the delays on cycles, or what is wrong.
+    """
     with reporting():
         show.graph(load(target).plan())
 

@@ -65,7 +65,10 @@ def begin(
 )
 @resource_option
 def coordinator(endpoint: str, workers: int | None, resources: dict[str, float]) -> None:
-    """Run a coordinator for flows of several clients, until Ctrl-C or 'orchestrator stop'."""
+    """Run flows of several clients on one pool of workers.
+
+    It goes on until Ctrl-C, SIGTERM or 'orchestrator stop'.
+    """
     from orchestrator.service.server import serve  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -87,7 +90,10 @@ def coordinator(endpoint: str, workers: int | None, resources: dict[str, float])
 )
 @resource_option
 def worker(endpoint: str, processes: int | None, resources: dict[str, float]) -> None:
-    """Bring worker processes to the coordinator on ENDPOINT; Ctrl-C lets them finish and leave."""
+    """Bring worker processes to the coordinator on ENDPOINT.
+
+    Ctrl-C lets them finish what they run and leave; a second one ends them at once.
+    """
     from orchestrator.service.agent import bring_workers  # noqa: PLC0415
 
     with reporting():
@@ -116,9 +122,10 @@ def status(endpoint: str, *, watch: bool, as_json: bool) -> None:
 @click.argument("run", type=int)
 @click.option("--json", "as_json", is_flag=True, help="End with the run's report as a line of JSON.")
 def follow(endpoint: str, run: int, *, as_json: bool) -> None:
-    """Show what flow RUN does and prints, and end as it ends; also one that has ended lately.
+    """Follow flow RUN, whoever began it, to its end.
 
-    Ctrl-C ends the following, and the flow goes on.
+    Shows its progress and what it prints from now on, and ends as it does, with its error if it fails;
+    also if it has ended lately. On Ctrl-C the flow goes on.
     """
     from orchestrator.cli.display import Display  # noqa: PLC0415 - other commands start faster without
 
@@ -151,7 +158,10 @@ def cancel(endpoint: str, run: int) -> None:
 @click.argument("endpoint")
 @click.option("--wait", is_flag=True, help="Return when the coordinator has ended.")
 def drain(endpoint: str, *, wait: bool) -> None:
-    """Let the coordinator take no more flows, and end when the last has ended."""
+    """Let the coordinator end with its last flow.
+
+    It takes no more flows from now on.
+    """
     with reporting(), _connected(endpoint) as client:
         client.drain()
         if wait:
@@ -162,7 +172,10 @@ def drain(endpoint: str, *, wait: bool) -> None:
 @click.command()
 @click.argument("endpoint")
 def stop(endpoint: str) -> None:
-    """Cancel all flows and end the coordinator; returns when it has ended."""
+    """Cancel all flows and end the coordinator.
+
+    Returns when it has ended.
+    """
     with reporting(), _connected(endpoint) as client:
         client.stop()
         client.wait_ended()
@@ -174,9 +187,10 @@ def stop(endpoint: str) -> None:
 @click.argument("node")
 @click.option("--connect", "endpoint", metavar="ENDPOINT", help="Ask the coordinator that runs it.")
 def why(flow: str, node: str, endpoint: str | None) -> None:
-    """Say what NODE waits for: what feeds it, and on a coordinator what it waits for now.
+    """Say what feeds NODE and what it waits for.
 
-    The flow is a TARGET, or with --connect the number of a run.
+    The flow is a TARGET, or with --connect the number of a run: then the coordinator says what the node
+    waits for now.
     """
     with reporting():
         is_run = flow.isdecimal()
@@ -197,4 +211,4 @@ def _connected(endpoint: str) -> Iterator[CoordinatorClient]:
         yield client
 
 
-COMMANDS: Final = (coordinator, worker, status, follow, cancel, drain, stop, why)
+COMMANDS: Final = (coordinator, worker, status, follow, why, cancel, drain, stop)

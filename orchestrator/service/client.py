@@ -36,13 +36,13 @@ from orchestrator.service.submission import encode_spec
 from orchestrator.spec import FlowSpec
 from protocol.client_messages import (
     Accepted,
+    Answer,
     AskStatus,
     AskWaits,
     CancelRun,
     Confirmed,
     DrainService,
     FollowRun,
-    FromClient,
     Rejected,
     Status,
     StopService,
@@ -57,7 +57,8 @@ from protocol.serialization import SerializationError, dumps, renew
 from protocol.values import Local, Value
 
 _Envelope: TypeAlias = Envelope[ToClient]
-_Answer = TypeVar("_Answer")
+_Question: TypeAlias = Submit | FollowRun | CancelRun | AskStatus | AskWaits | DrainService | StopService
+_Answer = TypeVar("_Answer", bound=Answer)
 
 
 def connect(endpoint: str) -> CoordinatorClient:
@@ -162,6 +163,7 @@ class CoordinatorClient:
         states = states_of(flow)
         with self._for_its_workers(), ExitStack() as running:
             spec, values = self._compiled(flow, dict(parameters or {}))
+            context = None if context_factory is None else _encoded_factory(context_factory)
             running.enter_context(in_use(states, spec))
             attach = self._link.session.attach
             message = Submit(
@@ -175,10 +177,10 @@ class CoordinatorClient:
                 timeout_s,
                 terminate_on_node_error,
                 {number: self._wire_start(state) for number, state in states.items()},
-                None if context_factory is None else attach(_encoded_factory(context_factory)),
+                None if context is None else attach(context),
                 detach,
             )
-            run = self._ask(message.request, message, Accepted).run
+            run = self._ask(message, Accepted).run
             return self._begin_handle(run, message.label, Submitted(flow, spec, running.pop_all()))
 
     def handle(self, run: int) -> FlowHandle:
@@ -195,7 +197,7 @@ class CoordinatorClient:
         if known is not None:
             return known
         question = FollowRun(next(self._requests), RunId(run))
-        return self._begin_handle(RunId(run), self._ask(question.request, question, Accepted).label)
+        return self._begin_handle(RunId(run), self._ask(question, Accepted).label)
 
     def _begin_handle(self, run: RunId, label: str, submitted: Submitted | None = None) -> FlowHandle:
         handle = self._handles[run] = FlowHandle(self, run, label, submitted)
@@ -233,8 +235,7 @@ class CoordinatorClient:
 
     def status(self) -> Status:
         """What the coordinator's workers and flows do."""
-        request = next(self._requests)
-        return self._ask(request, AskStatus(request), Status)
+        return self._ask(AskStatus(next(self._requests)), Status)
 
     def waits(self, flow: str, node: str) -> Waits:
         """What a node of a running flow, named by its number or label, waits for.
@@ -242,8 +243,7 @@ class CoordinatorClient:
         Raises:
             RequestRejected: there is no such flow or node.
         """
-        request = next(self._requests)
-        return self._ask(request, AskWaits(request, flow, node), Waits)
+        return self._ask(AskWaits(next(self._requests), flow, node), Waits)
 
     def cancel(self, run: int) -> None:
         """Give a flow up, whoever submitted it.
@@ -251,18 +251,15 @@ class CoordinatorClient:
         Raises:
             RequestRejected: no such flow is running.
         """
-        request = next(self._requests)
-        self._ask(request, CancelRun(request, RunId(run)), Confirmed)
+        self._ask(CancelRun(next(self._requests), RunId(run)), Confirmed)
 
     def drain(self) -> None:
         """Let the coordinator take no more flows and end with the last one."""
-        request = next(self._requests)
-        self._ask(request, DrainService(request), Confirmed)
+        self._ask(DrainService(next(self._requests)), Confirmed)
 
     def stop(self) -> None:
         """Let the coordinator cancel all flows and end."""
-        request = next(self._requests)
-        self._ask(request, StopService(request), Confirmed)
+        self._ask(StopService(next(self._requests)), Confirmed)
 
     def wait_ended(self) -> None:
         """Wait until the coordinator's process has ended."""
@@ -289,11 +286,12 @@ class CoordinatorClient:
                     del self._handles[message.run]
             else:
                 self._early.setdefault(message.run, []).append((message, envelope))
-        elif isinstance(message, Accepted | Rejected | Confirmed | Status | Waits):
+        elif isinstance(message, Answer):
             self._answers[message.request] = message
 
-    def _ask(self, request: int, message: FromClient, answer: type[_Answer]) -> _Answer:
-        self._link.session.add(message)
+    def _ask(self, question: _Question, answer: type[_Answer]) -> _Answer:
+        request = question.request
+        self._link.session.add(question)
         self._link.wait_until(lambda: request in self._answers)
         given = self._answers.pop(request)
         if isinstance(given, Rejected):

@@ -111,7 +111,7 @@ def test_a_second_hello_ends_the_session(stranger: Stranger) -> None:
 def test_reports_of_workers_that_were_not_ordered_are_ignored(stranger: Stranger) -> None:
     stranger.say(hello())
     assert isinstance(stranger.hear(), Welcomed)
-    stranger.say(WorkerStarted(1, 1), WorkerEnded(1, -9, 0), Leave(), AskStatus(1))
+    stranger.say(WorkerStarted(1, 1), WorkerEnded(1, -9, 0, {}), Leave(), AskStatus(1))
     answer = stranger.hear()
     assert isinstance(answer, Status)
     assert len(answer.workers) == 2

@@ -432,7 +432,7 @@ def test_a_flow_that_does_not_decode_is_an_error_for_that_client_only(
 ) -> None:
     handle = client.submit(sleeping(0.2))
     with pytest.raises(RequestRejected, match="the flow does not decode"):
-        client._ask(99, Submit(99, "x", b"\xc1", {}, {}, None, None, True, {}, None, False), Accepted)
+        client._ask(Submit(99, "x", b"\xc1", {}, {}, None, None, True, {}, None, False), Accepted)
     handle.result()
 
 
