@@ -81,6 +81,7 @@ class EventLoop:
         self._tasks: dict[Coroutine[Any, Any, Any], Task] = {}
         self._calls: deque[Callable[[], object]] = deque()  # to make between two passes
         self.poller: Poller | None = None
+        self._signal: BaseException | None = None  # what one that has come is yet to raise
         self._interruption: Interruption | None = None  # a signal asked for the end of the run
         self._handlers = Handlers(
             {
@@ -133,8 +134,11 @@ class EventLoop:
             root = self.create_task(root_task)
             # ``note`` runs inside a signal handler, so it does no more than append to a deque.
             note = partial(self._note_signal, root)
-            with signals_end_run(note, poller.wakeup_fd, self.describe):
-                stuck = self._run(root, wait_for_spawned_tasks, _debug_max_wait_time)
+            try:
+                with signals_end_run(note, poller.wakeup_fd, self.describe):
+                    stuck = self._run(root, wait_for_spawned_tasks, _debug_max_wait_time)
+            finally:
+                self._raise_late_signal()
             if self._interruption is not None and self._interruption.is_late:
                 raise self._interruption.error
             return run_outcome(root, join, stuck)
@@ -334,10 +338,19 @@ class EventLoop:
     # -- ending -------------------------------------------------------------------------------------
 
     def _note_signal(self, root: Task, error: BaseException) -> None:
+        self._signal = error
         self._calls.append(partial(self._interrupt, root, error))
 
     def _interrupt(self, root: Task, error: BaseException) -> None:
-        self._interruption = Interruption(root, error)
+        if self._signal is error:  # or it has been raised when the run before this one ended
+            self._signal = None
+            self._interruption = Interruption(root, error)
+
+    def _raise_late_signal(self) -> None:
+        """A signal came in the last pass, or after it: nobody else would ever hear of it."""
+        error, self._signal = self._signal, None
+        if error is not None:
+            raise error from None
 
     def _close(self) -> None:
         """Close what is left of a run, so that the loop can run again."""

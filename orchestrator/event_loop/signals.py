@@ -4,6 +4,7 @@
 SIGINT       first: KeyboardInterrupt is thrown into the root task at its await, which may clean up
              with awaits; when it has ended the other tasks are cancelled and the run raises
              KeyboardInterrupt. If the root task had ended before, the others are cancelled at once.
+             One that comes when nothing is left to be cancelled is raised by the run.
              second, of either kind: raised at once, wherever the code is.
 SIGTERM      the same with SystemExit(143).
 SIGUSR2      all tasks are written to standard error: what each waits for, and where.
@@ -75,17 +76,21 @@ def signals_end_run(
     }
     before = {number: signal.getsignal(number) for number in wanted}
     ours = [number for number, (defaults, _) in wanted.items() if before[number] in defaults]
-    outer_fd = signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
-    if outer_fd != -1:  # another loop's, which we run inside of: it needs to know of its signals
-        signal.set_wakeup_fd(outer_fd)
+    outer_fd = None
     try:
+        # SIGINT is the first to be ours and the last to be let go: what it raises in between would
+        # leave the others installed, and a descriptor that will soon be somebody else's.
         for number in ours:
             signal.signal(number, wanted[number][1])
+        outer_fd = signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
+        if outer_fd != -1:  # another loop's, which we run inside of: it needs to know of its signals
+            signal.set_wakeup_fd(outer_fd)
         yield
     finally:
-        for number in ours:
+        if outer_fd is not None:
+            signal.set_wakeup_fd(outer_fd)
+        for number in reversed(ours):
             signal.signal(number, before[number])
-        signal.set_wakeup_fd(outer_fd)
 
 
 def _exit(_signum: int, _frame: FrameType | None) -> NoReturn:

@@ -22,6 +22,7 @@ from orchestrator.event_loop import (
     sleep,
     spawn,
 )
+from orchestrator.event_loop import exit as leave
 
 ENDING = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: SystemExit}
 NUMBERS = (*ENDING, signal.SIGUSR2)
@@ -138,6 +139,63 @@ def test_rule_82_a_signal_after_the_end_of_the_root_task_cancels_the_others() ->
     with pytest.raises(KeyboardInterrupt):
         run(main(), join=False)
     assert log == ["cancelled"]
+
+
+async def returns() -> int:
+    return 1
+
+
+async def fails() -> None:
+    raise ValueError
+
+
+async def leaves() -> None:
+    await leave(1)
+
+
+@pytest.mark.parametrize("join", [True, False])
+@pytest.mark.parametrize("end", [returns, fails, leaves])
+@pytest.mark.parametrize("number", ENDING)
+def test_rule_82_a_signal_in_the_last_step_of_a_run_is_not_lost(
+    number: int, end: Callable[[], Coroutine[Any, Any, Any]], join: bool
+) -> None:
+    async def main() -> Any:
+        await sleep(1)
+        send(number)
+        return await end()
+
+    loop = EventLoop(VirtualClock())
+    with pytest.raises(ENDING[signal.Signals(number)]):
+        loop.run_until_complete(main(), join=join)
+    assert loop.run_until_complete(returns(), join=True) == 1
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_rule_82_ctrl_c_while_handlers_are_installed_or_restored_is_raised_and_all_are_restored(
+    moment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = 0
+
+    def at_each_moment(do: Callable[..., Any]) -> Callable[..., Any]:
+        def done(*args: Any, **options: Any) -> Any:
+            nonlocal passed
+            before = do(*args, **options)
+            passed += 1
+            if passed == moment + 1:
+                send(signal.SIGINT)
+            return before
+
+        return done
+
+    async def main() -> None:
+        await sleep(1)
+
+    with monkeypatch.context() as patch:
+        for name in ("signal", "set_wakeup_fd"):
+            patch.setattr(signal, name, at_each_moment(getattr(signal, name)))
+        with pytest.raises(KeyboardInterrupt):
+            run(main())
+    assert passed == 8
 
 
 def test_rule_82_a_signal_reaches_a_root_task_that_waits_for_a_group() -> None:
