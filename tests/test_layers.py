@@ -79,6 +79,7 @@ PURE = (
     "orchestrator.runtime.finals",
     "orchestrator.runtime.gate",
     "orchestrator.runtime.limits",
+    "orchestrator.runtime.flow_run",
     "orchestrator.runtime.machine",
     "orchestrator.runtime.maps",
     "orchestrator.runtime.outcome",

@@ -182,7 +182,8 @@ class _Compiler:
             case EdgeSource():
                 producer = source.producer
                 delay = self._plan.delay(node.number, index)
-                window = self._window(self._graph.nodes[producer], node)
+                reads_stream = node.ports[index].run_level == 1
+                window = self._window(self._graph.nodes[producer], node) if reads_stream else 0
                 return EdgeInput(producer, source.output, delay, window)
             case ConstantSource():
                 return ConstantInput(self._constant(node, index, source.value))

@@ -16,6 +16,10 @@ class NodeError(FlowError):
         return f"node {self.node!r} ({self.place}), run {self.generation}: {self.what}: {self.detail}"
 
 
+class NodeOutputError(NodeError, ValueError):
+    """What a node gave does not fit its outputs (SEMANTICS 43)."""
+
+
 class AccumulationError(FlowError):
     """A generator has no final value, but another node reads it (SEMANTICS 44)."""
 

@@ -12,6 +12,7 @@ from orchestrator.runtime.errors import (
     FlowDeadlockError,
     FlowTimeoutError,
     NodeError,
+    NodeOutputError,
     NonDeterministicReplay,
     RemoteError,
     TerminateLimitReached,
@@ -90,11 +91,11 @@ def exception_of_failure(failure: Failure) -> BaseException:
         case NothingAccumulated(node, consumer, port, reason):
             return AccumulationError(node, consumer, port, reason)
         case TooFewOutputs(node, place, outputs, needed):
-            return NodeError(
+            return NodeOutputError(
                 node,
                 place,
                 0,
-                "its result does not fit its outputs",
+                _WHAT[Fault.SHAPE],
                 f"it has {outputs} outputs, but output {needed - 1} is connected (they count from 0)",
             )
         case _:
@@ -131,7 +132,8 @@ def _of_node(failed: NodeFailed) -> BaseException:
     report = failed.error
     where = _where(failed.node, failed.key, report.pid)
     if report.fault is not Fault.BODY:
-        error: BaseException = NodeError(
+        kind = NodeOutputError if report.fault is Fault.SHAPE else NodeError
+        error: BaseException = kind(
             failed.node, failed.place, failed.key.generation, _WHAT[report.fault], report.message
         )
         error.__cause__ = RemoteTraceback(report.traceback)

@@ -108,7 +108,7 @@ def test_nodes_come_out_with_their_ports_and_options() -> None:
     assert divider.place.startswith(f"{__file__}:")
     assert [port.input for port in divider.ports] == [ParameterInput("x"), ConstantInput(0)]
     assert [port.name for port in divider.ports] == ["x", "y"]
-    assert [port.input for port in node_of(spec, "a").ports] == [EdgeInput(0, 1, 0, 1), Unconnected()]
+    assert [port.input for port in node_of(spec, "a").ports] == [EdgeInput(0, 1, 0, 0), Unconnected()]
     mapped = node_of(spec, "m")
     assert (mapped.kind, mapped.ahead, mapped.ports[0].run_level) == ("map", 5, 1)
     assert node_of(spec, "fast_numbers#0").drain is False
@@ -129,8 +129,8 @@ def test_delays_are_on_the_edges_rule_19() -> None:
         f.a = add(0, f.b)
         f.b = add(f.a)
     spec, _ = compiled(f)
-    assert node_of(spec, "a").ports[1].input == EdgeInput(1, 0, 1, 1)
-    assert node_of(spec, "b").ports[0].input == EdgeInput(0, 0, 0, 1)
+    assert node_of(spec, "a").ports[1].input == EdgeInput(1, 0, 1, 0)
+    assert node_of(spec, "b").ports[0].input == EdgeInput(0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(

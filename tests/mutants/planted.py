@@ -89,7 +89,7 @@ MUTANTS = (
     Mutant(
         "deadlocks are repaired only when all is at rest",
         "rule 52",
-        "orchestrator/runtime/machine.py",
+        "orchestrator/runtime/flow_run.py",
         "self._repair.look_at(self._progress.take_suspects())",
         "self._progress.take_suspects()",
         ("tests/runtime/test_running.py",),
@@ -104,7 +104,7 @@ MUTANTS = (
     Mutant(
         "unmet demand is no error",
         "B19, rule 65",
-        "orchestrator/runtime/machine.py",
+        "orchestrator/runtime/flow_run.py",
         "        if unmet:\n",
         "        if False:\n",
         ("tests/runtime/test_checked.py",),
@@ -399,7 +399,7 @@ MUTANTS = (
     Mutant(
         "terminate_on_node_error is ignored",
         "B18, rule 67",
-        "orchestrator/runtime/machine.py",
+        "orchestrator/runtime/flow_run.py",
         "        if self._terminates:\n",
         "        if True:\n",
         ("tests/runtime/test_failing.py",),
@@ -472,7 +472,7 @@ MUTANTS = (
     Mutant(
         "a cycle that is skipped lets nobody else have a turn",
         "B11, rule 41",
-        "orchestrator/runtime/machine.py",
+        "orchestrator/runtime/flow_run.py",
         "elif self._unrun < enough and (index := self._firing.take_ready()) is not None:",
         "elif (index := self._firing.take_ready()) is not None:",
         ("tests/runtime/test_skipping.py",),

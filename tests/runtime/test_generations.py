@@ -251,7 +251,7 @@ def test_a8_a_cancelled_map_cancels_its_source() -> None:
 
 
 def test_rule_45_a_final_value_is_counted_down_when_its_reader_starts_and_computing_goes_on() -> None:
-    """The body of run g + 1 may run before run g of the reader has started, and that of g + 2 not."""
+    """Rules 45 and 46: run g + 1 may end before run g of the reader starts, g + 2 may not begin."""
     furthest = 0
     for seed in SEEDS:
         log: list[str] = []

@@ -226,6 +226,8 @@ def test_16_16_a_body_that_blocks_stops_no_other(tmp_path: Path, pool: Pool) -> 
 
 @pytest.mark.parametrize("place", ["inline", "pool"])
 def test_rule_70_a_flow_runs_again_and_its_generations_begin_anew(place: str, pool: Pool) -> None:
+    """What a stopped run had under way is abandoned (rule 66): there is no generation to go on from."""
+
     @node
     def increment(x: int = 0) -> int:
         return x + 1

@@ -536,7 +536,7 @@ def test_rule_43_with_several_outputs_the_final_value_is_a_tuple_or_the_flow_fai
 
     with Flow() as f:
         f.p = pair()
-    with pytest.raises(Exception, match="tuple"):
+    with pytest.raises(ValueError, match=r"the body returned int.*must be a tuple"):
         f.run(workers=0)
 
 
