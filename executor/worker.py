@@ -21,9 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, NoReturn
-
-import zmq
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from executor.body_task import BodyTask, Resume
 from executor.codec import PICKLED, Codec
@@ -37,7 +35,7 @@ from executor.offspring import OffspringWatch
 from executor.page import BEGUN, CURRENT, FENCE, SINCE, Page
 from executor.reporter import Reporter
 from protocol.delivery import Epoch
-from protocol.framing import Envelope, Session, worker_session
+from protocol.framing import Envelope, Parts, Session, worker_session
 from protocol.messages import (
     PROTOCOL_VERSION,
     AttemptKey,
@@ -64,8 +62,8 @@ from protocol.messages import (
     WireInput,
     WireStart,
 )
-from protocol.transport import Connection
-from protocol.values import Value
+from protocol.values import Buffer, Value
+from protocol.zmtp import Dealer
 
 if TYPE_CHECKING:
     from executor.asyncio_tasks import AsyncioHost
@@ -79,7 +77,6 @@ OUTPUT_BYTES: Final = 1 << 20
 BIRTH_S: Final = 0.0001
 """A body that took less has started no process and no thread."""
 
-_LINGER_S: Final = 1.0
 _COPY_STATUS: Final = 70  # EX_SOFTWARE of sysexits.h
 _OOM_SCORE: Final = 500  # the kernel's choice when memory runs out: a worker before the coordinator
 
@@ -108,17 +105,19 @@ def run(birth: Birth, endpoint: str) -> NoReturn:
         secret = birth.token[:SECRET_BYTES]
         printing = Printing(secret, page, birth.pipes, drops=birth.drops_output)
     _trace_faults(birth.page)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    connection = Connection(context, endpoint)
+    connection = Dealer(endpoint)
     hello = Hello(PROTOCOL_VERSION, platform.python_version(), birth.worker, os.getpid(), birth.token)
     session = worker_session(Epoch(birth.worker))
     session.add(hello)
     worker = Worker(connection, session, page=page, printing=printing)
     worker.custody = Custody(birth.page)
     worker.offspring = OffspringWatch()
-    worker.run()
-    connection.close(_LINGER_S)
-    context.term()
+    os.register_at_fork(after_in_child=connection.close)  # what a body forks must not write to it
+    try:
+        worker.run()
+    except ConnectionError:
+        os._exit(1)  # the coordinator is gone, and the zygote ends what we have started
+    connection.close()
     # Not sys.exit: that would wait for threads which a body may have left running.
     atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing does
     for stream in (sys.stdout, sys.stderr):
@@ -143,12 +142,24 @@ def _trace_faults(page: int) -> None:
     faulthandler.register(signal.SIGUSR2, page)
 
 
+class Link(Protocol):
+    """A worker's end of what connects it to its coordinator."""
+
+    @property
+    def descriptor(self) -> int:
+        """Becomes readable when something may have come."""
+
+    def receive(self, *, wait: bool) -> list[Buffer] | None: ...
+
+    def send(self, parts: Parts) -> None: ...
+
+
 class Worker:
     """The loop, and the translation of messages into verbs of the hub."""
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Link,
         session: Session[FromWorker, FromCoordinator],
         *,
         page: Page | None = None,

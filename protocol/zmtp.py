@@ -1,0 +1,201 @@
+"""A worker's end of its connection, without ZeroMQ's threads: a DEALER that speaks ZMTP itself.
+
+Theory of operation. libzmq gives every message to a thread of its own, which writes it to the socket,
+and has that thread read what comes: two changes of threads, for a process that does one thing at a time
+anyway. So a worker reads and writes the socket itself, in the words of ZMTP 3.0 (rfc.zeromq.org/spec/23)
+with the NULL mechanism, which is all that a local connection needs. A process without those threads is
+also forked whole, and need not import libzmq. The coordinator's end is libzmq's and sees no difference.
+
+    greeting, READY, frame...     each frame: flags, size, body; flag MORE on all but a message's last
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from protocol.errors import ProtocolError
+from protocol.values import Buffer
+
+READ_BYTES: Final = 64 * 1024
+"""At most so much is read at once, but for the bodies of larger frames."""
+
+_MORE: Final = 1
+_LONG: Final = 2
+_COMMAND: Final = 4
+_SHORT_LIMIT: Final = 255
+_LONG_HEADER: Final = struct.Struct(">BQ")
+
+_SIGNATURE: Final = b"\xff" + bytes(8) + b"\x7f"
+_MECHANISM: Final = b"NULL".ljust(20, b"\0")
+_GREETING_BYTES: Final = 64
+_GREETING: Final = (_SIGNATURE + b"\x03\x00" + _MECHANISM).ljust(_GREETING_BYTES, b"\0")
+_READY: Final = b"\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0"
+
+_COALESCED_BYTES: Final = 16 * 1024
+"""Up to this size a message is copied together, which takes less time than to send it in pieces."""
+
+
+class Dealer:
+    """Envelopes from and to the coordinator at an ``ipc://`` endpoint; for one thread.
+
+    Raises:
+        OSError: nobody listens there.
+        ProtocolError: it speaks something else.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket.connect(endpoint.removeprefix("ipc://"))
+            self._shake_hands()
+        except BaseException:
+            self._socket.close()
+            raise
+        # What was read and is not parsed: ``_data`` from ``_at`` on. Then a frame's body that is being
+        # read into its own memory, up to ``_filled``.
+        self._data = b""
+        self._at = 0
+        self._body: bytearray | None = None
+        self._body_flags = 0
+        self._filled = 0
+        self._parts: list[Buffer] = []  # of the message that is not complete yet
+        self._is_drained = False  # by the last read, as far as it could see
+
+    @property
+    def descriptor(self) -> int:
+        """Is readable when something has come."""
+        return self._socket.fileno()
+
+    def receive(self, *, wait: bool) -> list[Buffer] | None:
+        """The next envelope. ``wait`` for one, or None if there is none now.
+
+        Raises:
+            ConnectionError: the coordinator is gone.
+        """
+        while True:
+            parts = self._parse()
+            if parts is not None:
+                return parts
+            if self._is_drained and not wait:
+                self._is_drained = False  # the next time it is worth a look
+                return None
+            if not self._read(wait=wait):
+                return None
+
+    def send(self, parts: Sequence[Buffer]) -> None:
+        """Send an envelope; waits while the coordinator takes nothing.
+
+        Raises:
+            OSError: it is gone.
+        """
+        pieces: list[Buffer] = []
+        size = 0
+        last = len(parts) - 1
+        for index, part in enumerate(parts):
+            length = part.nbytes if isinstance(part, memoryview) else len(part)
+            pieces += (_frame_header(_MORE if index < last else 0, length), part)
+            size += length
+        if size <= _COALESCED_BYTES:
+            self._socket.sendall(b"".join(pieces))
+        else:
+            for piece in pieces:
+                self._socket.sendall(piece)
+
+    def close(self) -> None:
+        """Leave; what was sent still arrives. In a fork, leaves the connection to the other process."""
+        self._socket.close()
+
+    # -- private --------------------------------------------------------------------------------------
+
+    def _shake_hands(self) -> None:
+        self._socket.sendall(_GREETING)
+        greeting = self._socket.recv(_GREETING_BYTES, socket.MSG_WAITALL)
+        if greeting[:1] != _SIGNATURE[:1] or greeting[9:10] != _SIGNATURE[9:]:
+            raise ProtocolError(f"the other end does not speak ZMTP: {greeting!r}")
+        if greeting[12:32] != _MECHANISM:
+            raise ProtocolError(f"the other end demands {greeting[12:32]!r}; NULL is known here")
+        # Not before it has greeted: libzmq takes what comes with the greeting for a fault.
+        self._socket.sendall(bytes((_COMMAND, len(_READY))) + _READY)
+
+    def _read(self, *, wait: bool) -> bool:
+        """Read what is there; False if that is nothing."""
+        flags = 0 if wait else socket.MSG_DONTWAIT
+        try:
+            if self._body is None:
+                data = self._socket.recv(READ_BYTES, flags)
+                self._is_drained = len(data) < READ_BYTES
+                self._data = self._data[self._at :] + data if self._at < len(self._data) else data
+                self._at = 0
+                count = len(data)
+            else:
+                count = self._socket.recv_into(memoryview(self._body)[self._filled :], 0, flags)
+                self._filled += count
+        except BlockingIOError:
+            return False
+        if not count:
+            raise ConnectionResetError("the coordinator has closed the connection")
+        return True
+
+    def _parse(self) -> list[Buffer] | None:
+        """The next envelope, if all of it has been read."""
+        if self._body is not None:
+            if self._filled < len(self._body):
+                return None
+            body, self._body = self._body, None
+            if self._take(self._body_flags, body):
+                return self._complete()
+        while (frame := self._next_frame()) is not None:
+            if self._take(*frame):
+                return self._complete()
+        return None
+
+    def _next_frame(self) -> tuple[int, Buffer] | None:
+        data, at = self._data, self._at
+        there = len(data) - at
+        if there < 2:
+            return None
+        flags = data[at]
+        if flags & _LONG:
+            if there < _LONG_HEADER.size:
+                return None
+            _, size = _LONG_HEADER.unpack_from(data, at)
+            at += _LONG_HEADER.size
+        else:
+            size = data[at + 1]
+            at += 2
+        end = at + size
+        if end <= len(data):
+            self._at = end
+            return flags, data[at:end]
+        if size > READ_BYTES:
+            self._begin_body(flags, size, data[at:])
+        return None
+
+    def _begin_body(self, flags: int, size: int, begun: bytes) -> None:
+        """A large frame: what is still to come is read to where it stays."""
+        self._body = bytearray(size)
+        self._body[: len(begun)] = begun
+        self._body_flags = flags
+        self._filled = len(begun)
+        self._data, self._at = b"", 0
+        self._is_drained = False
+
+    def _take(self, flags: int, body: Buffer) -> bool:
+        """Add a frame to its message; whether it was the last."""
+        if flags & _COMMAND:  # READY
+            return False
+        self._parts.append(body)
+        return not flags & _MORE
+
+    def _complete(self) -> list[Buffer]:
+        parts, self._parts = self._parts, []
+        return parts
+
+
+def _frame_header(more: int, size: int) -> bytes:
+    if size <= _SHORT_LIMIT:
+        return bytes((more, size))
+    return _LONG_HEADER.pack(more | _LONG, size)
