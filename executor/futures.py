@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED
 from time import monotonic
-from typing import Any, Final, Protocol, TypeVar, final
+from typing import Any, Final, Protocol, TypeVar, cast, final
 
 from msgspec import structs
 
@@ -77,6 +77,10 @@ class TaskFuture(Future[T]):
         self._keeper.give_up(self)
         return True
 
+    def done(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self._state in _ENDED
+
     def running(self) -> bool:
         """Whether a worker is running it at this moment."""
         return not self.done() and self._keeper.is_running(self)
@@ -95,6 +99,8 @@ class TaskFuture(Future[T]):
         """
         try:
             self._wait(timeout)
+            if self._state == FINISHED and self._exception is None:
+                return cast("T", self._result)
             return super().result(0)
         finally:
             del self  # or the exception's traceback would hold the exception
@@ -177,7 +183,8 @@ class TaskFuture(Future[T]):
                 )
             deadline = None if timeout is None else monotonic() + timeout
             self._keeper.lead(self, timeout)
-            super().exception(None if deadline is None else max(0.0, deadline - monotonic()))
+            if self._state not in _ENDED:
+                super().exception(None if deadline is None else max(0.0, deadline - monotonic()))
         if self._sealed is not None:
             self._open()
 

@@ -54,7 +54,7 @@ class Helm:
         self._obey = obey
         self._turn_lock = threading.Lock()
         self._is_saturated = False
-        self._deadline = math.inf  # the pool's
+        self._deadline = -math.inf  # the pool's
         self._rests_until = -math.inf
         self._state_lock = threading.RLock()  # the garbage collector may call ``wake`` anywhere
         self._is_closed = False
@@ -62,8 +62,7 @@ class Helm:
         self._awaited: Awaited | None = None
         self._nudge = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # for who listens to the events
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # for the driver's thread
-        self._sources: list[Source] = []
-        self._opened = 0
+        self._changes = -1
         self._source_of: dict[int, Source] = {}
         self._events = select.epoll()
         self._rest = select.epoll()
@@ -171,7 +170,7 @@ class Helm:
                     _silence(descriptor)
             elif (source := self._source_of.get(descriptor)) is not None:
                 pool.on_readable(source, now)
-        if pool.next_deadline() <= now:
+        if self._deadline <= now:
             pool.on_deadline(now)
         self._obey()
         pool.flush()
@@ -187,9 +186,9 @@ class Helm:
             pool.flush()
         self._is_saturated = pool.is_saturated
         self._deadline = pool.next_deadline()
-        sources = pool.sockets()
-        if sources != self._sources or pool.sockets_opened != self._opened:
-            self._listen_to(sources)
+        if pool.sockets_changes != self._changes:
+            self._changes = pool.sockets_changes
+            self._listen_to(pool.sockets())
 
     def _listen_to(self, sources: list[Source]) -> None:
         """Listen to these from now on; whoever sleeps does so too.
@@ -197,8 +196,6 @@ class Helm:
         A new set is made of them: of a descriptor that was closed, and may be another's by now, none
         can be told what has become in the old one.
         """
-        self._sources = sources
-        self._opened = self._pool.sockets_opened
         self._source_of = {_descriptor(source): source for source in sources}
         events = select.epoll()
         for descriptor in (self._nudge, *self._source_of):

@@ -56,8 +56,8 @@ class Outputs:
 
     def __init__(self) -> None:
         self._pipes: dict[int, _Pipe] = {}
-        self.opened = 0
-        """Counts the pipes that have been opened."""
+        self.changes = 0
+        """Counts the pipes that were opened and closed."""
 
     def __contains__(self, source: object) -> bool:
         return source in self._pipes
@@ -70,7 +70,7 @@ class Outputs:
         ends = []
         for is_error in (False, True):
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
-            self.opened += 1
+            self.changes += 1
             os.set_blocking(read_end, False)
             self._pipes[read_end] = _Pipe(worker, is_error, MarkReader(secret))
             ends.append(write_end)
@@ -87,6 +87,7 @@ class Outputs:
                 return
             if not data:
                 yield from pipe.held()
+                self.changes += 1
                 del self._pipes[source]
                 os.close(source)
                 return

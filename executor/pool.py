@@ -313,9 +313,9 @@ class Pool:
         return self._resources.sources()
 
     @property
-    def sockets_opened(self) -> int:
-        """Counts what ``sockets`` has come to name: a descriptor's number may be given away anew."""
-        return self._resources.opened
+    def sockets_changes(self) -> int:
+        """Counts the changes of ``sockets``; equal lists may mean others by the same numbers."""
+        return self._resources.changes
 
     def on_readable(self, source: Source, now: float) -> None:
         """Take what has come on one of the ``sockets``. Early and repeated calls do no harm."""

@@ -62,7 +62,7 @@ class Resources:
         self._threads_per_worker = threads_per_worker
         self.peers: dict[int, Peer] = {}  # by worker
         self.pidfds: dict[int, int] = {}  # pidfd -> worker; each until its process has ended
-        self._watched = 0
+        self._changes = 0
         self.outputs = Outputs()
         self.nursery: Nursery | None = None
         self.oom = OomWatch()
@@ -91,13 +91,13 @@ class Resources:
         return [self.listener.socket, *channel, *self.pidfds, *self.outputs]
 
     @property
-    def opened(self) -> int:
-        """Counts what has become a source: of two equal lists of sources, one may mean other files."""
-        return self._watched + self.outputs.opened
+    def changes(self) -> int:
+        """Counts what has become or ceased to be a source; a descriptor's number may be used again."""
+        return self._changes + self.outputs.changes
 
     def watch(self, pidfd: int, worker: int) -> None:
         """Take over the pidfd of a worker that was started."""
-        self._watched += 1
+        self._changes += 1
         self.pidfds[pidfd] = worker
 
     def wait(self, timeout_s: float) -> list[Source]:
@@ -161,6 +161,7 @@ class Resources:
         if not poll.poll(0):
             return None
         os.close(pidfd)
+        self._changes += 1
         return self.pidfds.pop(pidfd)
 
     def start_nursery(self) -> None:
@@ -171,6 +172,7 @@ class Resources:
         """
         directory = self._directory
         setup = current_setup(directory.endpoint, str(directory.path), drops_output=self._drops_output)
+        self._changes += 1
         pipes = self.outputs.open(ZYGOTE, secrets.token_bytes(SECRET_BYTES))
         try:
             self.nursery = Nursery(setup, self._threads_per_worker, pipes)
@@ -180,6 +182,7 @@ class Resources:
 
     def end_nursery(self) -> int | None:
         """End the zygote, and with it every worker; its exit status."""
+        self._changes += 1
         nursery, self.nursery = self.nursery, None
         return None if nursery is None else nursery.end()
 

@@ -76,7 +76,7 @@ def dumps(value: object, *, owner: object = None) -> Value:
         SerializationError: a part of it does not pickle, or it is too large to travel.
     """
     dumped: Value
-    if type(value) in _ATOMS:
+    if _is_plain(value):
         dumped = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     else:
         try:
@@ -88,6 +88,14 @@ def dumps(value: object, *, owner: object = None) -> Value:
         reason = f"it takes {size} bytes, and at most {VALUE_LIMIT_BYTES} can travel"
         raise SerializationError("value", reason)
     return dumped
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is made of nothing but atoms, as the arguments of most calls are."""
+    kind = type(value)
+    if kind is tuple:
+        return len(value) <= _PLAIN_LIMIT and all(map(_is_plain, value))
+    return kind in _ATOMS or (kind is dict and not value)
 
 
 def dumps_or_none(value: object, *, owner: object = None) -> Value | None:
@@ -142,6 +150,8 @@ def dump_exception(error: BaseException) -> Value | None:
 _USERS: Final = (Exception, SystemExit)
 
 _ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
+_PLAIN_LIMIT: Final = 8
+"""To look at the elements of a longer tuple would cost more than it can save."""
 
 
 # The pickler's own attribute, which cloudpickle's class hides by one of the same name.

@@ -166,10 +166,13 @@ class Listener:
         """The next envelope, or None if there is none now. Payload frames are not copied."""
         self._is_drained = False
         while _is_readable(self.socket):
-            identity = self.socket.recv(zmq.NOBLOCK)
-            frames = [self.socket.recv(zmq.NOBLOCK, copy=False)]
-            while frames[-1].more:
-                frames.append(self.socket.recv(zmq.NOBLOCK, copy=False))
+            recv = self.socket.recv
+            identity = recv(_NOBLOCK)
+            frame = recv(_NOBLOCK, copy=False)
+            frames = [frame]
+            while frame.more:
+                frame = recv(_NOBLOCK, copy=False)
+                frames.append(frame)
             sender = self._senders.get(identity) or self._note_sender(identity, frames[0])
             if sender is None:
                 self.foreign += 1
@@ -194,7 +197,11 @@ class Listener:
             return True
         self._is_drained = False  # while it sends, the socket may see what has come
         try:
-            self.socket.send_multipart([identity, *map(_uncopied, parts)], zmq.NOBLOCK)
+            send = self.socket.send
+            send(identity, _NOBLOCK_MORE)
+            for part in parts[:-1]:
+                send(_uncopied(part), _NOBLOCK_MORE)
+            send(_uncopied(parts[-1]), _NOBLOCK)
         except zmq.Again:
             self._backlog[identity] = deque([parts])
         except zmq.ZMQError as error:
@@ -244,6 +251,9 @@ def _is_readable(socket: zmq.Socket[bytes]) -> bool:
     return bool(events & _POLLIN)
 
 
+# As plain integers: to combine the members of zmq's enumerations takes longer than to send.
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+_NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
 

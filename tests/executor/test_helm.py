@@ -37,7 +37,7 @@ class FakePool:
 
     is_saturated = False
     has_input = False
-    sockets_opened = 0
+    sockets_changes = 0
 
     def __init__(self) -> None:
         self.pipes = [Pipe()]
@@ -269,6 +269,7 @@ def test_whoever_waits_hears_what_is_listened_to_since(crew: Crew) -> None:
     thread = leading(crew, task)
     crew.pool.on_event = lambda: setattr(task, "is_done", True)
     crew.pool.pipes.append(Pipe())
+    crew.pool.sockets_changes += 1
     crew.order(crew.note, "a turn")
     crew.pool.pipes[1].write()
     thread.join(FAR)
@@ -277,6 +278,7 @@ def test_whoever_waits_hears_what_is_listened_to_since(crew: Crew) -> None:
 
 def test_the_drivers_thread_hears_what_is_listened_to_since(crew: Crew) -> None:
     crew.pool.pipes.append(Pipe())
+    crew.pool.sockets_changes += 1
     crew.order(crew.note, "a turn")
     crew.pool.pipes[1].write()
     assert crew.turns.acquire(timeout=FAR)
@@ -286,6 +288,7 @@ def test_the_drivers_thread_hears_what_is_listened_to_since(crew: Crew) -> None:
 def test_what_is_listened_to_no_more_wakes_nobody_even_if_it_lives_on(crew: Crew) -> None:
     gone = crew.pool.pipes.pop()
     crew.pool.pipes.append(Pipe())
+    crew.pool.sockets_changes += 1
     crew.order(crew.note, "a turn")
     gone.write()
     crew.pool.pipes[0].write()
@@ -299,7 +302,7 @@ def test_a_number_that_was_given_away_anew_is_listened_to(crew: Crew) -> None:
     old_reader = os.dup(pipe.reader)
     new = Pipe()
     os.dup2(new.reader, pipe.reader)
-    crew.pool.sockets_opened += 1
+    crew.pool.sockets_changes += 1
     crew.order(crew.note, "a turn")
     new.write()
     assert crew.turns.acquire(timeout=FAR)

@@ -69,7 +69,7 @@ def _after(owner: Any, name: str, do: Callable[..., None]) -> None:
 def _wrap(worker: Any) -> None:
     # Python imports this module long before ours can be found; the zygote has imported all of these.
     hub, reporter = sys.modules["executor.hub"].Hub, sys.modules["executor.reporter"].Reporter
-    session, transport = sys.modules["protocol.framing"].Session, sys.modules["protocol.transport"]
+    session, zmtp = sys.modules["protocol.framing"].Session, sys.modules["protocol.zmtp"]
     span = sys.modules["protocol.messages"].FrameSpan
 
     says: set[str] = {"hello"}
@@ -85,7 +85,7 @@ def _wrap(worker: Any) -> None:
     _before(reporter, "completed", 13, lambda *args: len(args) > 6 and args[6] is not None)
     _after(reporter, "completed", lambda *_: says.add("result"))
     _before(worker.Worker, "_drain", 14)
-    send = transport.Connection.send
+    send = zmtp.Dealer.send
 
     def sent(self: Any, parts: Any) -> None:
         if "result" in says and len(parts) > 1:
@@ -94,7 +94,7 @@ def _wrap(worker: Any) -> None:
             except BlockingIOError:
                 token = b""
             if token:  # half of the result has been written
-                self._socket.send(parts[0], transport.zmq.SNDMORE)
+                self._socket.sendall(b"\x01\x05half")
                 os.kill(os.getpid(), signal.SIGKILL)
         send(self, parts)
         for what, point in (("hello", 1), ("chunk", 7), ("result", 12)):
@@ -102,7 +102,7 @@ def _wrap(worker: Any) -> None:
                 pass_point(point)
         says.clear()
 
-    transport.Connection.send = sent
+    zmtp.Dealer.send = sent
 
 
 if "ORCHESTRATOR_KILL_POINTS" in os.environ:
