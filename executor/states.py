@@ -77,7 +77,10 @@ def restore(kind: type, saved: Value) -> Any:
     """
     instance, state = _opened(kind, saved)
     if hasattr(instance, "__setstate__"):
-        instance.__setstate__(state)
+        try:
+            instance.__setstate__(state)
+        except Exception as error:
+            raise StateError(f"__setstate__() raised {type(error).__name__}: {error}") from error
     elif not _set_attributes(instance, state):
         raise StateError(f"{kind.__name__} has a __getstate__() and no __setstate__() for what it gives")
     return instance

@@ -112,6 +112,8 @@ ALLOWED = {
     ("protocol.value_pickler", "io"),
 }
 
+TIMES_OF_DAY = {"time.time", "time.time_ns", "time.CLOCK_REALTIME", "time.localtime", "time.gmtime"}
+
 # Only these know ZeroMQ.
 KNOW_ZMQ = {"protocol.transport", "orchestrator.event_loop"}
 
@@ -180,6 +182,25 @@ def test_what_decides_reads_no_clock_and_touches_no_socket_thread_or_file(module
         if (top := imported.partition(".")[0]) in IMPURE and (module, top) not in ALLOWED
     ]
     assert not wrong
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_reads_the_time_of_day_f28(module: str) -> None:
+    """So it may be set at any moment: every deadline is one of ``time.monotonic``."""
+    tree = ast.parse(MODULES[module].read_text())
+    names = {
+        f"{each.value.id}.{each.attr}"
+        for each in ast.walk(tree)
+        if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name)
+    }
+    imported = {
+        f"{each.module}.{alias.name}"
+        for each in ast.walk(tree)
+        if isinstance(each, ast.ImportFrom)
+        for alias in each.names
+    }
+    assert not (names | imported) & TIMES_OF_DAY
+    assert "datetime" not in {name.partition(".")[0] for _, name in imports(MODULES[module])}
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("protocol")])

@@ -47,7 +47,7 @@ _WHAT: Final = {
     Fault.INPUT: "an input cannot be unpickled",
     Fault.OUTPUT: "its result cannot be pickled",
     Fault.SHAPE: "its result does not fit its outputs",
-    Fault.STATE: "its state cannot be kept",
+    Fault.STATE: "its state cannot go from one run to the next",
 }
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -269,6 +270,19 @@ def test_a_file_put_in_the_place_of_standard_output_gets_no_marks_f30(
     owner: Owner, tmp_path: Any
 ) -> None:
     assert owner.result(1, redirect, dumps(str(tmp_path / "file"))) == "into the file\n"
+
+
+def test_a_full_disk_behind_standard_output_loses_output_and_nothing_else_f13(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    full = open("/dev/full", "w")  # noqa: SIM115 - to close it is to flush it
+    monkeypatch.setattr(sys, "stdout", full)
+    for show in (pass_on, DroppingPrint(), TaggedPrint()):
+        for _ in range(3):
+            show(Printed(1, None, False, b"text" * 10_000))
+    monkeypatch.undo()
+    with suppress(OSError):
+        full.close()
 
 
 @pytest.mark.parametrize("replace", [lambda: None, lambda: _Unwritable()])

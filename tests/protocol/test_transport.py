@@ -117,6 +117,31 @@ def test_sending_to_a_peer_that_is_gone_is_told(listener: Listener) -> None:
     assert not listener.send(b"nobody", [b"header"])
 
 
+def test_a_second_peer_of_the_same_name_is_not_heard_and_the_first_one_is_f24(
+    context: Any, directory: SessionDirectory, listener: Listener
+) -> None:
+    peers = [context.socket(zmq.DEALER) for _ in range(2)]
+    try:
+        for number, peer in enumerate(peers):
+            peer.setsockopt(zmq.ROUTING_ID, b"the same")
+            peer.setsockopt(zmq.LINGER, 0)
+            peer.connect(directory.endpoint)
+            peer.send_multipart([b"by %d" % number])
+            if number == 0:
+                assert bytes(next_of(listener).parts[0]) == b"by 0"
+        other = Connection(context, directory.endpoint)
+        other.send([b"by somebody else"])
+        assert bytes(next_of(listener).parts[0]) == b"by somebody else"
+        peers[0].send_multipart([b"by 0 again"])
+        assert bytes(next_of(listener).parts[0]) == b"by 0 again"
+        assert listener.send(b"the same", [b"answer"])
+        assert peers[0].recv_multipart() == [b"answer"]
+        other.close(0)
+    finally:
+        for peer in peers:
+            peer.close()
+
+
 def test_messages_of_another_user_are_dropped(
     listener: Listener, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -189,6 +193,62 @@ def test_f13_a_flow_whose_chunks_fit_nowhere_ends_with_an_error_that_names_their
     f = reconvergent(5)
     f.run(pool=pool)  # the pool is as good as before
     assert f.joined.get_data() == ((5 * BLOCK, list(range(5))),)
+
+
+SCRIPT_ON_A_SMALL_DISK = """
+import sys
+from orchestrator import Flow, Stream, node
+
+@node
+def blocks():
+    for index in range(100):
+        yield bytes([index]) * 65536
+
+@node
+def passed(chunks: Stream[bytes]):
+    yield from chunks
+
+@node
+def one_after_the_other(a: Stream[bytes], b: Stream[bytes]) -> int:
+    return sum(map(len, a)) + sum(map(len, b))
+
+with Flow() as f:
+    f.blocks = blocks()
+    f.joined = one_after_the_other(passed(f.blocks), passed(f.blocks))
+try:
+    f.run(workers=2)
+except Exception as error:
+    print(error)
+"""
+
+
+def test_f13_on_a_full_disk_the_error_names_the_directory_and_the_node(tmp_path: Path) -> None:
+    """On a file system of one megabyte, where one may be mounted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "script.py").write_text(SCRIPT_ON_A_SMALL_DISK)
+    mount = 'mount -t tmpfs -o size=1m none "$1" && '
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    if subprocess.run([*alone, f"{mount}true", "sh", disk], capture_output=True, check=False).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    done = subprocess.run(
+        [
+            *alone,
+            f'{mount}TMPDIR="$1" exec "$2" "$3"',
+            "sh",
+            disk,
+            sys.executable,
+            tmp_path / "script.py",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = (
+        rf"node '.*cannot be kept until they are read.*{re.escape(str(disk))}.*No space left on device"
+    )
+    assert re.search(told, done.stdout), done
+    assert "Error" not in done.stderr
 
 
 def test_rule_46_a_widened_edge_of_final_values_keeps_large_ones_on_the_disk() -> None:

@@ -334,7 +334,7 @@ def test_a_state_that_cannot_leave_its_worker_is_an_error_with_both_cures(pool: 
         f.a = node(Locked)()
     with pytest.raises(NodeError) as caught:
         f.run(pool=pool)
-    assert "its state cannot be kept: self.lock cannot be pickled" in str(caught.value)
+    assert "its state cannot go from one run to the next: self.lock cannot be" in str(caught.value)
     assert 'state="resident"' in str(caught.value)
 
 
@@ -413,6 +413,31 @@ def test_after_the_death_of_its_worker_the_last_committed_state_is_read() -> Non
     with pytest.raises(WorkerCrashed):
         run_to(f, 9, workers=1)
     assert f.a.runs == 2
+
+
+def test_a_state_that_cannot_be_restored_elsewhere_is_an_error_that_names_the_node(pool: Pool) -> None:
+    class Rooted:
+        runs = 0
+
+        def __init__(self) -> None:
+            self.home = os.getpid()
+
+        def __setstate__(self, state: dict[str, Any]) -> None:
+            if state["home"] != os.getpid():
+                raise LookupError("made for another process")
+            vars(self).update(state)
+
+        def call(self, x: int = 0) -> int:
+            self.runs += 1
+            if self.runs == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return x
+
+    f = looped(node(Rooted))
+    told = r"node 'a'.*run 2: .*state cannot go .*__setstate__\(\) raised LookupError: made for another"
+    with pytest.raises(NodeError, match=told):
+        run_to(f, 9, workers=1)
+    assert f.a.runs == 2  # what was committed last is read here all the same
 
 
 @pytest.mark.parametrize("state", ["checkpoint", "resident"])

@@ -6,12 +6,14 @@ three charged losses poison it (FAULTS F8). Every report is compared with the tr
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from executor.host import Code, Input, Invocation, LossReason, WorkerLoss
 from executor.pool import Pool
+from executor.scheduling import ALONE
 from executor.worker_states import WorkerState
 from protocol.messages import (
     UNLIMITED,
@@ -57,6 +59,7 @@ class Job:
     outcome: str | None = None
     is_cancelled: bool = False
     wants_cancel: bool = False  # by its user: it is not tried again
+    runs_alone: bool = False  # memory ran out under it
     source: Job | None = None  # of the stream it reads
     reader: Job | None = None
     applied: list[bytes] = field(default_factory=list)  # chunks, each once
@@ -75,11 +78,18 @@ class Client:
     """``Reports`` of one run. ``truth`` gives a worker's process."""
 
     def __init__(
-        self, world: World, pool: Pool, truth: Callable[[int], Process], *, loses_patience: bool
+        self,
+        world: World,
+        pool: Pool,
+        truth: Callable[[int], Process],
+        kernel_kills: Callable[[], int],
+        *,
+        loses_patience: bool,
     ) -> None:
         self.world = world
         self.pool = pool
         self.truth = truth
+        self.kernel_kills = kernel_kills
         self.loses_patience = loses_patience
         self._stateful_on: dict[NodeId, int] = {}
         self._begun_on: dict[AttemptKey, int] = {}
@@ -89,6 +99,7 @@ class Client:
         self.ended: set[AttemptKey] = set()
         self.cancelled_at: dict[AttemptKey, float] = {}
         self._generations = [0] * STATEFUL_NODES
+        self._starved: set[int] = set()  # workers, by what the pool says
         self.is_closing = False
 
     # -- work ---------------------------------------------------------------------------------------
@@ -138,8 +149,12 @@ class Client:
         self.open[key] = job
         self.world.note(f"invoke {key}")
         pinned = job.kind is Kind.STATEFUL
+        demand = ALONE if job.runs_alone else ()
         priority = self.world.random.randrange(2)
-        self.pool.invoke(Invocation(key, code, inputs, credit=credit, pinned=pinned, priority=priority))
+        invocation = Invocation(
+            key, code, inputs, credit=credit, pinned=pinned, priority=priority, demand=demand
+        )
+        self.pool.invoke(invocation)
         self._feed(job)
         self._credit(job)
         self.pool.flush()
@@ -305,6 +320,9 @@ class Client:
         self._judge(key, loss)
         if loss.charged:
             job.charges += 1
+            # What waits for others cannot have the pool for itself.
+            streams = job.kind in (Kind.PRODUCER, Kind.CONSUMER)
+            job.runs_alone |= loss.reason is LossReason.OUT_OF_MEMORY and not streams
         if job.charges >= CHARGES:
             self._finish(job, "poison")
         elif self.is_closing:
@@ -317,6 +335,10 @@ class Client:
     def _judge(self, key: AttemptKey, loss: WorkerLoss) -> None:
         """Whether a loss is as the world knows it."""
         process = self.truth(loss.worker)
+        if loss.reason is LossReason.OUT_OF_MEMORY:
+            self._starved.add(loss.worker)
+            if loss.status != -signal.SIGKILL or len(self._starved) > self.kernel_kills():
+                raise Violation(f"worker {loss.worker} did not end for want of memory")
         if loss.reason is LossReason.TIMEOUT:
             if process.is_alive and process.stepped == key:
                 raise Violation(f"{key} is given up while it runs: no fence")
@@ -369,11 +391,24 @@ class Client:
             raise Violation(f"{key} had begun on worker {self._begun_on[key]} (P1)")
         if key != self.open[key].key:
             raise Violation(f"{key} runs beside a later attempt")
+        if self.open[key].runs_alone:
+            self._judge_solitude(key)
         if self.open[key].kind is Kind.STATEFUL:
             before = self._stateful_on.setdefault(key.node, process.worker)
             if before != process.worker and self.pool._machine.state(before) is WorkerState.READY:
                 raise Violation(f"node {key.node} has its state on worker {before}, which is there")
             self._stateful_on[key.node] = process.worker
+
+    def _judge_solitude(self, alone: AttemptKey) -> None:
+        """Beside it only what keeps a node's state may be leased, and what waits for streams."""
+        for key, lease in self.pool._machine._leases.items():
+            beside = self.open.get(key)
+            if beside is None or key == alone or lease.suspended or beside.kind in _BESIDE:
+                continue
+            raise Violation(f"{key} is leased to worker {lease.worker} beside {alone} (F4)")
+
+
+_BESIDE: Final = (Kind.STATEFUL, Kind.PRODUCER, Kind.CONSUMER)
 
 
 def _parts(value: Value) -> list[bytes]:

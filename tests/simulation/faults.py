@@ -44,6 +44,7 @@ class Moment(enum.Enum):
     GARBAGE = "a worker sends what is no envelope"
     SWELL = "a worker holds more memory than is good"
     SWELL_MUCH = "a worker holds more memory than it may"
+    NO_MEMORY = "the kernel kills a worker because memory ran out"
     ZYGOTE = "the zygote is killed"
 
 

@@ -12,6 +12,7 @@ from math import inf
 from typing import Any
 
 from executor.actions import DumpStacks, Interrupt, KillWorker, TerminateWorker
+from executor.oom import OomWatch
 from executor.orders import Exited, NotStarted, Started, ZygoteReport
 from executor.output import Outputs
 from executor.page import TARGET
@@ -147,6 +148,8 @@ class SimulatedResources:
         self.listener = SimulatedListener(self)
         self.nursery: SimulatedNursery | None = SimulatedNursery()
         self.outputs = Outputs()  # nobody prints
+        self.kernel_kills = 0
+        self.oom = OomWatch(lambda: self.kernel_kills)
 
     def alive(self) -> list[Process]:
         return [process for process in self.processes.values() if process.is_alive]

@@ -114,6 +114,7 @@ class Schedule:
             world,
             self.pool,
             lambda worker: self.resources.processes[worker],
+            lambda: self.resources.kernel_kills,
             loses_patience=timeout_s is None,
         )
         self.pool.attach(RUN, self.client)
@@ -260,6 +261,9 @@ class Schedule:
         """Let it happen; False if it cannot happen to this worker now."""
         match moment:
             case Moment.KILL:
+                process.die(-9)
+            case Moment.NO_MEMORY:
+                self.resources.kernel_kills += 1
                 process.die(-9)
             case Moment.STOP_SHORT:
                 process.stop()
