@@ -14,14 +14,17 @@ import random
 import re
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from executor import bootstrap
-from orchestrator import Flow, Pool, Stream, node
+from executor import bootstrap, resources
+from executor.oom import OomWatch
+from orchestrator import Flow, Pool, ProcessExecutor, Stream, node, spill
 
 HERE = Path(__file__).parent
 MIB = 1 << 20
@@ -68,6 +71,17 @@ def kill() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     run(fit)
+
+
+@cause("The kernel kills the worker because memory ran out. This is said only where it says so itself")
+def run_out_of_memory() -> None:
+    @node(retries=0)
+    def fit() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    kills = count(1)  # nobody's machine is to run out of memory for this page
+    with mock.patch.object(resources, "OomWatch", return_value=OomWatch(lambda: next(kills))):
+        run(fit)
 
 
 @cause("A body ends the process instead of returning")
@@ -148,6 +162,43 @@ def differ() -> None:
         marker.parent.rmdir()
 
 
+@cause("The state of a node cannot be restored in the worker that takes the place of one that died")
+def restore() -> None:
+    class Model:
+        runs = 0
+
+        def __setstate__(self, state: dict[str, int]) -> None:
+            raise LookupError("the weights are not here")
+
+        def call(self, _: int = 0) -> int:
+            self.runs += 1
+            if self.runs == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return self.runs
+
+    with Flow() as flow:
+        flow.model = node(Model)(flow.model)
+    flow.run(workers=1, stop_at_node_generation={flow.model: (5,)})
+
+
+@cause("Chunks wait for their reader, and there is room for them neither in memory nor on the disk")
+def fill_the_disk() -> None:
+    @node
+    def blocks() -> Iterator[bytes]:
+        for _ in range(100):
+            yield bytes(1 << 16)
+
+    @node
+    def one_after_the_other(a: Stream[bytes], b: Stream[bytes]) -> int:
+        return sum(map(len, a)) + sum(map(len, b))
+
+    with Flow() as flow:
+        flow.blocks = blocks()
+        flow.joined = one_after_the_other(flow.blocks, flow.blocks)
+    with mock.patch.object(spill.DiskSpill.__init__, "__defaults__", (3 << 20,)):
+        flow.run(workers=2)
+
+
 @cause("No worker comes up. What the last one printed is part of the error")
 def broken() -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -167,6 +218,60 @@ def closed() -> None:
     pool.wait_ready()
 
 
+@cause("A task of an executor ends its worker")
+def crash_a_task() -> None:
+    with ProcessExecutor(1) as executor:
+        executor.submit(os._exit, 3).result()
+
+
+@cause("A task of an executor computes for longer than it may")
+def hang_in_a_task() -> None:
+    def fit() -> None:
+        while True:
+            pass
+
+    with ProcessExecutor(1) as executor:
+        executor.options(timeout_s=0.2).submit(fit).result()
+
+
+@cause("What a task is given, or is to give, does not pickle")
+def give_a_lock() -> None:
+    with ProcessExecutor(1) as executor:
+        executor.submit(print, {"lock": threading.Lock()}).result()
+
+
+@cause("What a task is given does not unpickle in its worker")
+def give_a_riddle() -> None:
+    with ProcessExecutor(1) as executor:
+        executor.submit(print, Riddle()).result()
+
+
+@cause("A task raises what does not pickle; its traceback is chained to this")
+def raise_a_lock() -> None:
+    def fit() -> None:
+        raise ValueError("too small", threading.Lock())
+
+    with ProcessExecutor(1) as executor:
+        executor.submit(fit).result()
+
+
+@cause("The initializer of an executor fails")
+def fail_to_begin() -> None:
+    with ProcessExecutor(1, initializer=float, initargs=("one",)) as executor:
+        executor.submit(print).result()
+
+
+class Riddle:
+    """Pickles, and does not unpickle."""
+
+    def __reduce__(self) -> Any:
+        return _no_answer, ()
+
+
+def _no_answer() -> None:
+    raise LookupError("no answer")
+
+
 def error_of(function: Cause) -> BaseException:
     try:
         function()
@@ -181,6 +286,7 @@ def steadied(text: str) -> str:
         (r"pid \d+", "pid 4711"),
         (r"0x[0-9a-f]{8,}", "0x00007f0000000000"),
         (r'File "[^"]*/([^"/]+)"', r'File "\1"'),
+        (r"\(/[^()]*/([^()/]+):\d+\)", r"(\1:1)"),
         (r"reached \d+ MiB", "reached 64 MiB"),
         (r"held \d+ MiB", "held 101 MiB"),
         (r"computed for [\d.]+ s", "computed for 0.2 s"),

@@ -47,7 +47,7 @@ def tag_of(printed: Printed) -> str:
     """
     key = printed.key
     if key is None:
-        return f"[worker {printed.worker}] "
+        return f"[worker {printed.worker}] " if printed.worker else "[coordinator] "
     parts = [printed.node or "task"]
     if key.generation:
         parts.append(f"run {key.generation}")

@@ -91,7 +91,8 @@ class TaskNotLoadable(WorkerError):  # noqa: N818 - says what happened
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"task {self.task!r}: {self.part} cannot be unpickled in the worker: {self.reason}"
+        reason = self.reason.removeprefix("cannot be unpickled: ")
+        return f"task {self.task!r}: {self.part} cannot be unpickled in the worker: {reason}"
 
 
 class RemoteException(WorkerError):  # noqa: N818 - stands for one

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from protocol.messages import Message, RunId, WireStart, WireValue
+from protocol.messages import AttemptKey, Message, RunId, WireStart, WireValue
 
 SERVICE_VERSION: Final = 2
 
@@ -224,11 +224,16 @@ class Progress(Message, frozen=True, tag=6):
 
 
 class Printed(Message, frozen=True, tag=7):
-    """Coordinator -> client: a body wrote to ``descriptor`` 1 or 2."""
+    """Coordinator -> client: a body of this ``node`` wrote to ``descriptor`` 1 or 2.
+
+    Without ``key`` the coordinator says something itself.
+    """
 
     run: RunId
     descriptor: int
     data: bytes
+    key: AttemptKey | None = None
+    node: str = ""
 
 
 class Result(Message, frozen=True, tag=8):

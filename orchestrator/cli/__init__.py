@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import Any
 
 import click
 
 from orchestrator.cli import service, show
 from orchestrator.cli.exits import reporting
 from orchestrator.cli.loading import load
-from orchestrator.cli.options import resource_option, setting_option
+from orchestrator.cli.options import output_option, resource_option, setting_option
 from orchestrator.graph.flow import Flow
 from orchestrator.report import RunReport
 
@@ -50,6 +51,12 @@ def main() -> None:
     help="Run all that does not need a failed node; else the first failure ends the run.",
 )
 @resource_option
+@output_option
+@click.option(
+    "--drop-output",
+    is_flag=True,
+    help="Let no body wait for what it prints to be read: drop what comes too fast, and say how much.",
+)
 @click.option(
     "--connect",
     "endpoint",
@@ -58,7 +65,7 @@ def main() -> None:
 )
 @click.option("--detach", is_flag=True, help="With --connect: begin it and return at once.")
 @click.option("--json", "as_json", is_flag=True, help="End with the run's report as a line of JSON.")
-def run(
+def run(  # noqa: PLR0913 - every option by its name
     target: str,
     workers: int | None,
     parameters: dict[str, object],
@@ -66,6 +73,8 @@ def run(
     endpoint: str | None,
     *,
     keep_going: bool,
+    output: str,
+    drop_output: bool,
     detach: bool,
     as_json: bool,
 ) -> None:
@@ -74,17 +83,18 @@ def run(
         raise click.UsageError("--detach needs --connect ENDPOINT: nothing here outlives this command")
     if endpoint is not None and workers is not None:
         raise click.UsageError("give either --workers or --connect: a coordinator has its own workers")
-    if resources and (endpoint is not None or workers == 0):
-        raise click.UsageError("--resource is what the workers have that are started here")
+    if (resources or drop_output) and (endpoint is not None or workers == 0):
+        raise click.UsageError("--resource and --drop-output are about workers that are started here")
     flow = load(target)
     with reporting():
         if endpoint is None:
-            report = _run_here(flow, workers, parameters, resources, keep_going=keep_going)
+            options = _pool_options(resources, output, drop_output=drop_output)
+            report = _run_here(flow, workers, parameters, options, keep_going=keep_going)
         elif detach:
             service.begin(endpoint, flow, parameters, target, keep_going=keep_going)
             return
         else:
-            report = service.run_there(endpoint, flow, parameters, target, keep_going=keep_going)
+            report = service.run_there(endpoint, flow, parameters, target, output, keep_going=keep_going)
     show.report(report, as_json=as_json)
 
 
@@ -92,7 +102,7 @@ def _run_here(
     flow: Flow,
     workers: int | None,
     parameters: dict[str, object],
-    resources: dict[str, float],
+    pool_options: dict[str, Any],
     *,
     keep_going: bool,
 ) -> RunReport:
@@ -103,8 +113,8 @@ def _run_here(
     with ExitStack() as stack:
         display = stack.enter_context(Display())
         pool = None
-        if resources:
-            pool, workers = stack.enter_context(Pool(workers, resources=resources)), None
+        if pool_options and workers != 0:
+            pool, workers = stack.enter_context(Pool(workers, **pool_options)), None
         return run_flow(
             flow,
             workers=workers,
@@ -113,6 +123,20 @@ def _run_here(
             terminate_on_node_error=not keep_going,
             observe=display.observe,
         )
+
+
+def _pool_options(resources: dict[str, float], output: str, *, drop_output: bool) -> dict[str, Any]:
+    """What a pool is to be made with, if a plain one will not do."""
+    options: dict[str, Any] = {}
+    if resources:
+        options["resources"] = resources
+    if drop_output:
+        options["drop_output"] = True
+    if output == "tagged":
+        from executor.showing import DroppingPrint, TaggedPrint  # noqa: PLC0415 - as below
+
+        options["show"] = TaggedPrint(DroppingPrint()) if drop_output else TaggedPrint()
+    return options
 
 
 @main.command()

@@ -44,6 +44,13 @@ resource_option: Final = click.option(
     help="What nodes may claim by resources={NAME: ...}, as gpu=2. May be repeated.",
 )
 
+output_option: Final = click.option(
+    "--output",
+    type=click.Choice(["plain", "tagged"]),
+    default="plain",
+    help="Print what bodies print as it is, or with the node, run and attempt before each line.",
+)
+
 setting_option: Final = click.option(
     "--set",
     "parameters",

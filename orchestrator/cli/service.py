@@ -14,18 +14,25 @@ import click
 from orchestrator.cli import show
 from orchestrator.cli.exits import reporting
 from orchestrator.cli.loading import load
-from orchestrator.cli.options import resource_option
+from orchestrator.cli.options import output_option, resource_option
 from orchestrator.graph.flow import Flow
 from orchestrator.report import RunReport
 
 if TYPE_CHECKING:
     from orchestrator.service.client import CoordinatorClient
+    from orchestrator.service.handle import FlowHandle
 
 _WATCH_S: Final = 0.5
 
 
 def run_there(
-    endpoint: str, flow: Flow, parameters: dict[str, object], label: str, *, keep_going: bool
+    endpoint: str,
+    flow: Flow,
+    parameters: dict[str, object],
+    label: str,
+    output: str,
+    *,
+    keep_going: bool,
 ) -> RunReport:
     """Run a flow on a coordinator, follow it, and cancel it on Ctrl-C."""
     from orchestrator.cli.display import Display  # noqa: PLC0415 - other commands start faster without
@@ -35,7 +42,15 @@ def run_there(
             flow, parameters=parameters, label=label, terminate_on_node_error=not keep_going
         )
         display.follow(handle)
+        _print_as(output, handle)
         return handle.finish()
+
+
+def _print_as(output: str, handle: FlowHandle) -> None:
+    if output == "tagged":
+        from executor.showing import TaggedPrint  # noqa: PLC0415 - other commands start faster without
+
+        handle.on_output = TaggedPrint()
 
 
 def begin(
@@ -120,8 +135,9 @@ def status(endpoint: str, *, watch: bool, as_json: bool) -> None:
 @click.command()
 @click.argument("endpoint")
 @click.argument("run", type=int)
+@output_option
 @click.option("--json", "as_json", is_flag=True, help="End with the run's report as a line of JSON.")
-def follow(endpoint: str, run: int, *, as_json: bool) -> None:
+def follow(endpoint: str, run: int, output: str, *, as_json: bool) -> None:
     """Follow flow RUN, whoever began it, to its end.
 
     Shows its progress and what it prints from now on, and ends as it does, with its error if it fails;
@@ -134,6 +150,7 @@ def follow(endpoint: str, run: int, *, as_json: bool) -> None:
         try:
             with Display() as display:
                 display.follow(handle)
+                _print_as(output, handle)
                 report = handle.result()
         except KeyboardInterrupt as error:
             if not show.is_of_node(error):

@@ -73,7 +73,9 @@ class Audience:
             else:
                 self._note_dropped(follower)
                 descriptor = 2 if output.is_error else 1
-                follower.client.write(Printed(self._run, descriptor, output.data))
+                follower.client.write(
+                    Printed(self._run, descriptor, output.data, output.key, output.node)
+                )
 
     def tell_end(self, end: End) -> None:
         """Nothing is told after it."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from executor.output import Print, pass_on
 from executor.output import Printed as Output
-from executor.output import pass_on
 from orchestrator.graph.flow import Flow, publish, states_of
 from orchestrator.report import RunReport
 from orchestrator.runtime.outcome import Interrupted, LimitReached
@@ -57,9 +57,9 @@ class FlowHandle:
     """A flow that was submitted, here or by another client.
 
     ``progress`` holds its nodes by number, as last told; of a flow that had ended before it is empty.
-    ``on_progress`` is called after each change of it, ``on_output`` with a descriptor (1 or 2) and
-    what a body printed there (by default it is printed here too), ``on_cancel`` when ``finish`` gives
-    the flow up; all only while something waits.
+    ``on_progress`` is called after each change of it, ``on_output`` with what a body printed (by default
+    it is printed here too), ``on_cancel`` when ``finish`` gives the flow up; all only while something
+    waits.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class FlowHandle:
         self.label = label
         self.progress: dict[int, NodeProgress] = {}
         self.on_progress: Callable[[], None] | None = None
-        self.on_output: Callable[[int, bytes], None] = _print
+        self.on_output: Print = pass_on
         self.on_cancel: Callable[[], None] | None = None
         self._client = client
         self._submitted = submitted
@@ -161,8 +161,8 @@ class FlowHandle:
                 self.progress.update(nodes)
                 if self.on_progress is not None:
                     self.on_progress()
-            case Printed(_, descriptor, data):
-                self.on_output(descriptor, data)
+            case Printed(_, descriptor, data, key, node):
+                self.on_output(Output(0, key, is_error=descriptor == 2, data=data, node=node))
             case Result(_, node, run_level, generation, outputs, released_bytes):
                 values = None if outputs is None else tuple(map(envelope.value, outputs))
                 emissions = self._newest.chunks if run_level else self._newest.finals
@@ -177,7 +177,3 @@ class FlowHandle:
                 self.let_go()
                 if self._submitted is not None:
                     publish(self._submitted.flow, RunResults(self._submitted.spec, self._newest))
-
-
-def _print(descriptor: int, data: bytes) -> None:
-    pass_on(Output(0, None, is_error=descriptor == 2, data=data))

@@ -253,3 +253,38 @@ def test_the_census_prints_the_same_table_for_any_number_of_workers(tmp_path: Pa
         "         1  h  (b.py:5)",
         "3 files (1 unreadable), 7 lines, 3 functions, mean complexity 2.33",
     ]
+
+
+PRINTING = """
+from orchestrator import Flow, node
+
+@node
+def count():
+    for number in range(2):
+        print("chunk", number)
+        yield number
+
+@node
+def double(n):
+    print("doubles", n)
+    return 2 * n
+
+with Flow() as flow:
+    flow.numbers = count()
+    flow.doubled = double.map(flow.numbers)
+"""
+
+
+def test_output_may_be_tagged_and_dropped(tmp_path: Path) -> None:
+    job(tmp_path, PRINTING)
+    for options in ([], ["--drop-output"]):
+        ended = command("run", "job.py", "-w", "1", "--output", "tagged", *options, cwd=tmp_path)
+        assert sorted(ended.stdout.splitlines()) == [
+            "[doubled element 0] doubles 0",
+            "[doubled element 1] doubles 1",
+            "[numbers] chunk 0",
+            "[numbers] chunk 1",
+        ]
+    ended = command("run", "job.py", "-w", "0", "--drop-output", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "about workers that are started here" in ended.stderr

@@ -209,7 +209,7 @@ POOL_MUTANTS = (
         "F4",
         _SCHEDULER,
         "        if invocation.demand == ALONE:\n",
-        "        if invocation.demand == ALONE:\n            return _NOTHING\n        if not invocation:\n",
+        "        if invocation.demand == ALONE and not self._workers:\n",
         BY_SEED,
     ),
     Mutant(

@@ -108,7 +108,7 @@ def test_ctrl_c_cancels_that_flow_and_is_exit_code_130(endpoint: str, here: Path
         (("coordinator", "--listen", "ipc:///tmp/c"), 2, "0700"),
         (("run", "job.py", "--detach"), 2, "--detach needs --connect"),
         (("worker", "ipc:///nowhere/c", "--resource", "gpu"), 2, "'gpu' is not NAME=AMOUNT"),
-        (("run", "job.py", "-w", "0", "--resource", "gpu=1"), 2, "what the workers have"),
+        (("run", "job.py", "-w", "0", "--resource", "gpu=1"), 2, "about workers that are started here"),
         (("run", "job.py", "-w", "1", "--connect", "ipc:///x/c"), 2, "either --workers or --connect"),
         (("why", "job.py", "third"), 2, "no node 'third'; it has first, second"),
         (("why", "3", "first"), 2, "--connect ENDPOINT"),

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from executor.errors import RemoteTraceback
+from executor.output import Printed
 from executor.surroundings import NodeInfo, current_context
 from orchestrator.graph.draft import parameter
 from orchestrator.graph.flow import Flow
@@ -319,8 +320,9 @@ def test_ctrl_c_cancels_a_flow_that_is_waited_for_and_tears_nothing_that_is_bein
     handle = client.submit(f)
     heard: list[str] = []
 
-    def interrupt(_: int, data: bytes) -> None:
-        heard.append(data.decode())
+    def interrupt(printed: Printed) -> None:
+        assert printed.node == "talk"
+        heard.append(printed.data.decode())
         os.kill(os.getpid(), signal.SIGINT)
         heard.append("went on")
 
