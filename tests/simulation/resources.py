@@ -159,6 +159,9 @@ class SimulatedResources:
     def sources(self) -> list[Any]:
         return [self.listener.socket]
 
+    def watch(self, pidfd: int, worker: int) -> None:
+        self.pidfds[pidfd] = worker
+
     def hears_zygote_on(self, source: object) -> bool:
         return self.nursery is not None and source is self.nursery.channel
 
