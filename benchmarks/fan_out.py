@@ -4,7 +4,8 @@
 
 ``gathered``: one node reads all the values, so they all exist at once, however it is run. ``reduced``:
 each value is read by a node of its own that makes it small. Peaks are sums of the proportional sizes
-of all processes (what they share counts once), each flow in a process of its own.
+of all processes (what they share counts once), each way in a process of its own. ``idle`` does nothing:
+an interpreter, and a pool that has run one empty node; what a way takes beyond that is told, too.
 """
 
 from __future__ import annotations
@@ -61,7 +62,25 @@ def gathered_by_a_flow(width: int) -> int:
     return int(total)
 
 
-WAYS = (reduced_serially, reduced_by_a_flow, gathered_serially, gathered_by_a_flow)
+def idle_serially(_: int) -> None:
+    time.sleep(0.2)
+
+
+def idle_by_a_flow(_: int) -> None:
+    maker = node(gather)
+    with Flow() as flow:
+        flow.total = maker()
+    flow.run(workers=2)
+
+
+WAYS = (
+    idle_serially,
+    idle_by_a_flow,
+    reduced_serially,
+    reduced_by_a_flow,
+    gathered_serially,
+    gathered_by_a_flow,
+)
 
 
 def peak_bytes(name: str, width: int) -> int:
@@ -100,8 +119,12 @@ def main() -> None:
     for name, peak in peaks.items():
         print(f"{name:20} {peak / MEGABYTE:7.0f} MB")
     for shape in ("reduced", "gathered"):
-        ratio = peaks[f"{shape}_by_a_flow"] / peaks[f"{shape}_serially"]
-        print(f"{shape}: {ratio:.2f} times the serial peak")
+        flow, serial = peaks[f"{shape}_by_a_flow"], peaks[f"{shape}_serially"]
+        flow_more, serial_more = flow - peaks["idle_by_a_flow"], serial - peaks["idle_serially"]
+        print(
+            f"{shape}: {flow / serial:.2f} times the serial peak; beyond idle "
+            f"{flow_more / MEGABYTE:.0f} MB where serially {serial_more / MEGABYTE:.0f} MB"
+        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from executor.host import Broken, Invocation
 from executor.life_cycle import Body, Step
 from protocol.messages import DefaultInput, StreamInput
 from protocol.serialization import DeserializationError
-from protocol.values import Value
+from protocol.values import Value, size_bytes
 
 if TYPE_CHECKING:
     from executor.hub import Hub
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _OPENED: Final = DefaultInput()
+TRIM_BYTES: Final = 64 << 20
+"""When so much was freed it is worth the time to give it back to the system."""
 
 
 class Attempt:
@@ -99,8 +101,9 @@ class Attempt:
         shape = self.code.shape
         inputs = self.invocation.inputs
         loads = self.hub.codec.loads
-        # The last first, and each forgotten at once: memory is given back from its end, so that no two
-        # copies of all inputs are there at a time.
+        # Each is forgotten at once, so that no two copies of all inputs are there at a time; the last
+        # first, as memory is given back most easily from its end.
+        freed_bytes = 0
         for index in reversed(range(len(inputs))):
             port = shape.port(index)
             given = inputs[index]
@@ -113,6 +116,8 @@ class Attempt:
                 argument = loads(given)
             if self.hub.consumes_inputs:
                 inputs[index] = _OPENED
+                if isinstance(given, tuple):  # frames; what is small came with the message
+                    freed_bytes = _trimmed(freed_bytes + size_bytes(given))
             if port.keyword_only:
                 kwargs[port.name] = argument
             else:
@@ -290,3 +295,13 @@ class Port(StreamPort):
             self._attempt.rest_is_known = False
         for wake in wakes:
             wake()
+
+
+def _trimmed(freed_bytes: int) -> int:
+    """Give back memory if much was freed; how much of that is left."""
+    if freed_bytes < TRIM_BYTES:
+        return freed_bytes
+    from executor.heap import trim  # noqa: PLC0415 - few flows ever need it
+
+    trim()
+    return 0

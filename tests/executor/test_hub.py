@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from executor import attempt, heap
 from executor.body import NO_VALUE, Stream, StreamCancelled, UpstreamFailed
 from executor.code import BodyCode, Imported
 from executor.codec import BY_REFERENCE, PICKLED, Codec
@@ -104,6 +105,23 @@ def test_what_has_not_begun_can_be_taken_back_and_what_may_not_begin_waits_for_t
     bench.run()
     assert ran == [0, 1, 3]
     assert bench.reports.verbs() == ["completed"] * 3
+
+
+def test_memory_of_inputs_that_were_opened_is_given_back_when_it_is_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trims: list[int] = []
+    monkeypatch.setattr(heap, "trim", lambda: trims.append(1))
+    monkeypatch.setattr(attempt, "TRIM_BYTES", 2500)
+    stream = dumps(bytes(900))
+    assert isinstance(stream, bytes)
+    inputs: list[Input] = [(stream,) for _ in range(7)]
+    bench = Bench(PICKLED, consumes_inputs=True)
+    code = Code(Digest(b"count"), dumps(BodyCode(lambda *values: len(values))))
+    bench.hub.invoke(Invocation(KEY, code, inputs))
+    bench.run()
+    assert bench.reports.verbs() == ["completed"]
+    assert len(trims) == 2
 
 
 def test_keyword_only_ports_are_passed_by_name() -> None:
