@@ -26,6 +26,7 @@ from protocol.leftovers import PREFIX, claim, sweep
 from protocol.values import VALUE_LIMIT_BYTES, Buffer
 
 __all__ = [
+    "ClientConnection",
     "Connection",
     "InsecureTransport",
     "Listener",
@@ -144,7 +145,7 @@ class Listener:
     """The coordinator's end: envelopes from and to any number of peers; nothing blocks."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
-        self.socket = _open_socket(context, zmq.ROUTER, endpoint)
+        self.socket = _open_socket(context, zmq.ROUTER, endpoint, _LISTENER)
         self.foreign = 0
         """Counts what came from other users; it was dropped."""
         # What ZeroMQ did not take. Invariant: no queue is empty.
@@ -258,15 +259,15 @@ _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
 
 
-# -- a worker's end --------------------------------------------------------------------------------
+# -- the other end ---------------------------------------------------------------------------------
 
 
 class Connection:
-    """A worker's or a client's end: envelopes from and to its coordinator."""
+    """A worker's end: envelopes from and to its coordinator."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
         self.context = context
-        self.socket = _open_socket(context, zmq.DEALER, endpoint)
+        self.socket = _open_socket(context, zmq.DEALER, endpoint, _WORKER)
 
     def receive(self, *, wait: bool) -> list[Buffer] | None:
         """The next envelope. ``wait`` for one, or None if there is none now."""
@@ -317,6 +318,25 @@ class Connection:
         self.socket.close(linger=-1 if linger_s is None else int(linger_s * 1000))
 
 
+class ClientConnection(Connection):
+    """A client's end: all that the coordinator has sent can be read, also when it has ended."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+        self.context = context
+        self.socket = _open_socket(context, zmq.DEALER, endpoint, _CLIENT)
+        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+
+    @property
+    def has_all(self) -> bool:
+        """Whether the coordinator has parted, and so nothing more will come."""
+        return bool(int(self._monitor.EVENTS) & zmq.POLLIN)
+
+    def close(self, linger_s: float | None) -> None:
+        self.socket.disable_monitor()
+        self._monitor.close()
+        super().close(linger_s)
+
+
 def thread_link() -> tuple[Connection, Connection]:
     """The two ends of a link between two threads of this process; neither ever waits to send.
 
@@ -358,7 +378,7 @@ def open_context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
 
 # -- the one place where sockets are made ----------------------------------------------------------
 
-_COMMON: Final = {
+_COMMON: Final[dict[int, int]] = {
     zmq.LINGER: 0,
     # Per frame. Serialization refuses larger values, so a peer that sends one is none of ours.
     zmq.MAXMSGSIZE: VALUE_LIMIT_BYTES,
@@ -368,20 +388,24 @@ _COMMON: Final = {
     # No ZMTP heartbeat: on one host the kernel tells of every death at once (pidfd, lifeline), and a
     # process stopped by a debugger is not dead.
 }
-_LISTENER: Final = {
+_LISTENER: Final[dict[int, int]] = {
     # Sending to a peer that is not there is an error instead of a silent loss.
     zmq.ROUTER_MANDATORY: 1,
     zmq.BACKLOG: 512,
 }
-_CONNECTION: Final = {
-    # Nothing is queued for a coordinator that is not there.
-    zmq.IMMEDIATE: 1,
+_CLIENT: Final[dict[int, int]] = {
     zmq.RECONNECT_IVL: 100,
     zmq.RECONNECT_IVL_MAX: 2000,
 }
+_WORKER: Final[dict[int, int]] = _CLIENT | {
+    # Nothing is queued for a coordinator that is not there, nor kept of what it has sent.
+    zmq.IMMEDIATE: 1,
+}
 
 
-def _open_socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str) -> zmq.Socket[bytes]:
+def _open_socket(
+    context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str, options: dict[int, int]
+) -> zmq.Socket[bytes]:
     """A ROUTER bound to, or a DEALER connected to, a socket file of this host.
 
     Raises:
@@ -392,7 +416,7 @@ def _open_socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: s
     listens = kind == zmq.ROUTER
     socket = context.socket(kind)
     try:
-        for option, value in (_COMMON | (_LISTENER if listens else _CONNECTION)).items():
+        for option, value in (_COMMON | options).items():
             socket.setsockopt(option, value)
         if listens:
             _bind_private(socket, endpoint)

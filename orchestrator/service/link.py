@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import weakref
@@ -25,12 +26,16 @@ from protocol.client_messages import (
 from protocol.endpoints import NobodyListens, find_listener
 from protocol.errors import ProtocolError
 from protocol.framing import Envelope, Parts, Session, client_session
-from protocol.transport import Connection, open_context
+from protocol.transport import ClientConnection, open_context
 
-PATIENCE_S: Final = 10.0
+log = logging.getLogger(__name__)
+
+PATIENCE_S: Final = 30.0
 """A coordinator that lives and does not answer for so long is given up."""
 
 _LINGER_S: Final = 0.5
+_LAST_S: Final = 5.0
+_LAST_NAP_S: Final = 0.005
 
 
 class ServiceLink:
@@ -61,11 +66,10 @@ class ServiceLink:
                 raise NobodyListens(endpoint, "the coordinator has just ended") from None
             stack.callback(os.close, self._pidfd)
             context = stack.enter_context(open_context())
-            self._connection = Connection(context, self.endpoint)
-            stack.callback(self._connection.close, _LINGER_S)
+            self._connection = ClientConnection(context, self.endpoint)
             self._outbox = _Outbox(self.session, self._connection)
+            stack.callback(_part, self.session, self._outbox, self._connection, self._pidfd)
             self.welcome = self._greet()
-            stack.callback(_part, self.session, self._outbox)
             # Given back also if the link is merely forgotten.
             self.close = weakref.finalize(self, stack.pop_all().close)
 
@@ -75,7 +79,8 @@ class ServiceLink:
         It may return earlier, with nothing. Ctrl-C is raised when what has come is heard.
 
         Raises:
-            CoordinatorLost: it has ended, or what it says cannot be understood.
+            CoordinatorLost: it has ended, and all that it said before was heard by earlier calls; or
+                what it says cannot be understood.
         """
         with interrupt_deferred() as interrupted:  # so that no message is lost
             sources = [self._pidfd, *others]
@@ -83,9 +88,9 @@ class ServiceLink:
                 sources.append(interrupted)
             all_sent = self._outbox.send()
             ready = self._connection.wait(sources, timeout_s, to_send=not all_sent)
-            while (parts := self._connection.receive(wait=False)) is not None:
-                self._read(parts)
-        if self._pidfd in ready:
+            has_ended = self._pidfd in ready
+            has_heard = self._read_last() if has_ended else self._read_all()
+        if has_ended and not has_heard:
             raise self.lost("has ended")
         return [each for each in ready if each in others]
 
@@ -103,6 +108,25 @@ class ServiceLink:
 
     def lost(self, why: str) -> CoordinatorLost:
         return CoordinatorLost(self.endpoint, self.pid, why)
+
+    def _read_last(self) -> bool:
+        """The process is gone: hear all that it has sent, which may still be on its way."""
+        deadline = monotonic() + _LAST_S
+        has_heard = False
+        while not (has_all := self._connection.has_all) and monotonic() < deadline:
+            has_heard |= self._read_all()
+            self._connection.wait(timeout_s=_LAST_NAP_S)
+        if not has_all:
+            log.warning("not all that the coordinator has said came in time")
+        return self._read_all() or has_heard
+
+    def _read_all(self) -> bool:
+        """Hear what has come; whether anything has."""
+        has_heard = False
+        while (parts := self._connection.receive(wait=False)) is not None:
+            has_heard = True
+            self._read(parts)
+        return has_heard
 
     def _read(self, parts: Any) -> None:
         try:
@@ -138,7 +162,7 @@ def _version(protocol: int, python: str) -> str:
 class _Outbox:
     """What was written into a session, until ZeroMQ takes it."""
 
-    def __init__(self, session: Session[FromClient, ToClient], connection: Connection) -> None:
+    def __init__(self, session: Session[FromClient, ToClient], connection: ClientConnection) -> None:
         self._session = session
         self._connection = connection
         self._unsent: deque[Parts] = deque()
@@ -151,7 +175,16 @@ class _Outbox:
         return not self._unsent
 
 
-def _part(session: Session[FromClient, ToClient], outbox: _Outbox) -> None:
-    """Say Bye, if anybody is there to hear it."""
+def _part(
+    session: Session[FromClient, ToClient],
+    outbox: _Outbox,
+    connection: ClientConnection,
+    pidfd: int,
+) -> None:
+    """Say Bye, unless nobody is there to hear it, and close the connection."""
+    if pidfd in connection.wait([pidfd], 0):
+        connection.close(0.0)
+        return
     session.add(Bye())
     outbox.send()
+    connection.close(_LINGER_S)

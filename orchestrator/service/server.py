@@ -70,7 +70,7 @@ log = logging.getLogger(__name__)
 ENVELOPES_PER_PASS: Final = 100
 _CLIENTS: Final = 1000  # so many may be connected, if the system allows so many descriptors
 _BACKLOG_S: Final = 0.005
-_PARTING_S: Final = 0.5  # for what was sent last to be taken
+_PARTING_S: Final = 5.0  # at most, for what was sent last to be taken
 _Handler = Callable[[Client, Any, Envelope[FromClient]], None]
 
 

@@ -504,6 +504,20 @@ def test_a_coordinator_that_dies_is_noticed_and_its_path_can_be_taken_over(tmp_p
     assert not list((tmp_path / "own").iterdir())
 
 
+def test_what_a_coordinator_said_last_is_heard_though_it_has_ended(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/own/c"
+    arguments = ("coordinator", "--listen", endpoint, "-w", "1")
+    with started(*arguments, until="listening") as process, connect(endpoint) as client:
+        f = sleeping(0.1)
+        handle = client.submit(f)
+        client.drain()
+        assert process.wait(10) == 0
+        handle.result()  # nothing was read since
+        assert f.result.get_data() == (0.1,)
+        with pytest.raises(CoordinatorLost, match="has ended"):
+            client.status()
+
+
 def test_draining_ends_the_coordinator_when_its_last_flow_has_ended(tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}/own/c"
     with started("coordinator", "--listen", endpoint, "-w", "1", until="listening") as process:

@@ -217,7 +217,7 @@ def test_an_agent_ends_with_its_coordinator_whatever_step_it_has_reached(
         started_by_it = children_of(agent.pid)
         coordinator.communicate()
         # Less than what an answer is waited for: the process's end is what it must see.
-        _, said = agent.communicate(timeout=0.9 * PATIENCE_S)
+        _, said = agent.communicate(timeout=PATIENCE_S / 2)
         assert agent.returncode == 69
         assert f"(pid {coordinator.pid}) has ended" in said
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started_by_it))
@@ -239,7 +239,7 @@ def test_a_signal_ends_an_agent_in_order_whatever_step_it_has_reached(
             read_until("leaving", agent)  # which this coordinator does not answer
         started_by_it = children_of(agent.pid)
         agent.send_signal(ending)
-        _, said = agent.communicate(timeout=0.9 * PATIENCE_S)
+        _, said = agent.communicate(timeout=PATIENCE_S / 2)
         assert (agent.returncode, said) == (130, "interrupted\n")
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started_by_it))
         coordinator.communicate()
