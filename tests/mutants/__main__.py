@@ -1,7 +1,8 @@
 """Plants each defect in a copy of the packages and runs tests on it: ``python -m tests.mutants``.
 
 Prints which test, or which seed of the simulation, caught which defect, or how long it hung; ends with 1
-if one survived. Give names, or parts of them, to plant only those.
+if one survived. Give names, or parts of them, to plant only those. ``--page`` makes a page of it, as
+``docs/mutants.md`` was made.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def main() -> int:
     """Plant what the command line asks for."""
     options = _parser().parse_args()
     survivors = []
+    rows = []
     for mutant in (*MUTANTS, *POOL_MUTANTS):
         if options.only and not any(part in mutant.name for part in options.only):
             continue
@@ -42,10 +44,37 @@ def main() -> int:
             f"{mutant.breaks:20} {mutant.name}\n{'':20} {caught_by or 'SURVIVED'} ({seconds:.0f} s)",
             flush=True,
         )
+        rows.append((mutant.breaks, mutant.name, caught_by or "SURVIVED"))
         if caught_by is None:
             survivors.append(mutant.name)
+    if options.page is not None:
+        options.page.write_text(_page(rows))
     print(f"{len(survivors)} survived: {survivors}" if survivors else "all were caught")
     return 1 if survivors else 0
+
+
+def _page(rows: list[tuple[str, str, str]]) -> str:
+    """What was planted and caught, in Markdown."""
+    table = [f"| {breaks} | {name} | {_shown(caught_by)} |" for breaks, name, caught_by in rows]
+    return "\n".join((_HEAD, *table)) + "\n"
+
+
+_HEAD = """\
+# Planted defects
+
+Each of these defects was planted in a copy of the packages, alone, and the tests meant for it were run:
+the first that failed is named, or the first seed of the simulated pool and what was violated then. Made
+by `python -m tests.mutants --page docs/mutants.md`; B numbers are bugs that the in-process library has.
+
+| breaks | defect | caught by |
+|---|---|---|"""
+
+
+def _shown(caught_by: str) -> str:
+    test, separator, name = caught_by.partition("::")
+    if separator:
+        return f"`{test}`: {name.replace('_', ' ')}"
+    return caught_by.partition(": [")[0].partition("AttemptKey(")[0].rstrip(" :")
 
 
 def _run(mutant: Mutant) -> str | None:
@@ -118,6 +147,7 @@ def _end(run: subprocess.Popen[bytes]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("only", nargs="*", help="parts of names")
+    parser.add_argument("--page", type=Path, help="write a page of it there")
     return parser
 
 

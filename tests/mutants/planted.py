@@ -516,7 +516,7 @@ MUTANTS = (
         "executor/worker.py",
         "return self._hub.is_ready or self._session.has_output",
         "return self._hub.is_ready",
-        ("tests/runtime/test_async_bodies.py",),
+        ("tests/executor/test_worker.py",),
     ),
     # -- revocation ----------------------------------------------------------------------------------
     Mutant(
