@@ -7,6 +7,7 @@ place this file is in, here and in every worker, whatever ``sys.path`` says.
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import sys
@@ -46,6 +47,7 @@ def main() -> None:
     sys.path += [entry for entry in json.loads(setup)["sys_path"] if entry not in known]
     sys.meta_path.insert(0, OurPackages)
 
+    gc.disable()  # what is imported stays; ``serve`` enables it
     from executor.zygote import main as serve  # noqa: PLC0415 - only now it can be found
 
     serve(channel, setup)

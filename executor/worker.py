@@ -13,7 +13,6 @@ import atexit
 import faulthandler
 import mmap
 import os
-import platform
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -106,7 +105,8 @@ def run(birth: Birth, endpoint: str) -> NoReturn:
         printing = Printing(secret, page, birth.pipes, drops=birth.drops_output)
     _trace_faults(birth.page)
     connection = Dealer(endpoint)
-    hello = Hello(PROTOCOL_VERSION, platform.python_version(), birth.worker, os.getpid(), birth.token)
+    python = ".".join(map(str, sys.version_info[:3]))
+    hello = Hello(PROTOCOL_VERSION, python, birth.worker, os.getpid(), birth.token)
     session = worker_session(Epoch(birth.worker))
     session.add(hello)
     worker = Worker(connection, session, page=page, printing=printing)

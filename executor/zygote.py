@@ -4,8 +4,8 @@ Theory of operation. A pool starts one zygote and tells it to fork workers, whic
 milliseconds where an interpreter takes fifty. The zygote has no thread and no ZeroMQ context, so a
 fork of it is whole. It is the workers' parent: it learns each one's end from a pidfd, ends what the
 worker has left running (its process group, and daemons, whose parent the worker was), reaps it and
-reports how it ended. When the pool's
-process is gone it kills every worker with all descendants, removes the session directory and exits.
+reports how it ended. When the pool's process is gone it kills every worker with all descendants,
+removes the session directory and exits.
 
     pool's process --- lifeline ---> zygote === PR_SET_PDEATHSIG ===> workers
 """
@@ -26,10 +26,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Final
 
-# Imported for the workers: a fork finds them ready.
-import cloudpickle  # noqa: F401
 from msgspec import json
 
+# Imported for the workers: a fork finds them ready.
 from executor import bootstrap, task, worker  # noqa: F401
 from executor.offspring import children_of, command_of, descendants_of, running
 from executor.orders import (
@@ -42,6 +41,7 @@ from executor.orders import (
     receive_spawn,
     send,
 )
+from protocol.framing import worker_session
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -60,8 +60,10 @@ def main(channel: socket.socket, packet: bytes) -> None:
     apply_setup(setup)
     # Code that was pickled in the user's __main__ finds an empty one here.
     sys.modules["__main__"] = ModuleType("__main__")
+    worker_session()  # makes what decodes messages: a fork finds it ready
     gc.collect()
     gc.freeze()
+    gc.enable()
     zygote = Zygote(channel, setup)
     # A worker must not run on top of the zygote's frames, whose clean-up is not its own.
     born = zygote.serve()
@@ -85,6 +87,7 @@ class Zygote:
         self._drops_output = setup.drops_output
         self._pid = os.getpid()
         self._children: dict[int, _Child] = {}  # by pidfd
+        self._has_more = False
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
         # A process that the pool's has forked would hold the lifeline open.
@@ -96,6 +99,8 @@ class Zygote:
     def serve(self) -> worker.Birth | None:
         """Fork workers until the pool is gone. In a worker it returns what the worker is to be."""
         while True:
+            if self._children and not self._has_more and not self._poll.poll(0):
+                self._import_more()
             for descriptor, _ in self._poll.poll():
                 if descriptor in self._children:
                     self._bury(descriptor)
@@ -107,6 +112,16 @@ class Zygote:
                 born = self._fork(order)
                 if born is not None:
                     return born
+
+    def _import_more(self) -> None:
+        """Make ready, while there is nothing to do, what only some bodies need.
+
+        The first workers need not wait for it, and import it themselves if they must.
+        """
+        import cloudpickle  # noqa: F401, PLC0415
+
+        gc.freeze()
+        self._has_more = True
 
     def _receive(self) -> worker.Birth | None:
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -200,20 +201,20 @@ def coordinator_session(
     epoch: Epoch = NO_EPOCH, resending: Resending | None = None
 ) -> Session[FromCoordinator, FromWorker]:
     """The coordinator's side of a session with one worker."""
-    return Session(_from_worker, Delivery(epoch, resending))
+    return Session(_decoder_of(FromWorker), Delivery(epoch, resending))
 
 
 def worker_session(
     epoch: Epoch = NO_EPOCH, resending: Resending | None = None
 ) -> Session[FromWorker, FromCoordinator]:
     """The worker's side of its session with the coordinator."""
-    return Session(_from_coordinator, Delivery(epoch, resending))
+    return Session(_decoder_of(FromCoordinator), Delivery(epoch, resending))
 
 
 def first_message(parts: Parts) -> tuple[Epoch, FromWorker] | None:
     """What a worker's session begins with, and its epoch; None if the parts begin none."""
     try:
-        header = _decode(_from_worker, parts)
+        header = _decode(_decoder_of(FromWorker), parts)
     except ProtocolError:
         return None
     if header.number != 1 or header.acknowledged or not header.messages:
@@ -223,12 +224,12 @@ def first_message(parts: Parts) -> tuple[Epoch, FromWorker] | None:
 
 def service_session() -> Session[ToClient, FromClient]:
     """A service's side of a session with one client."""
-    return Session(_from_client, Delivery(NO_EPOCH))
+    return Session(_decoder_of(FromClient), Delivery(NO_EPOCH))
 
 
 def client_session() -> Session[FromClient, ToClient]:
     """A client's side of its session with a service."""
-    return Session(_to_client, Delivery(NO_EPOCH))
+    return Session(_decoder_of(ToClient), Delivery(NO_EPOCH))
 
 
 class _Header(Struct, Generic[In], array_like=True, forbid_unknown_fields=True, gc=False):
@@ -263,11 +264,13 @@ def _pack(header: bytearray, delivery: Delivery[list[Buffer]], number: int, mess
     )  # fmt: skip
 
 
+@cache
+def _decoder_of(messages: Any) -> msgpack.Decoder[Any]:
+    """Made when it is needed: that takes milliseconds, and no process needs them all."""
+    return msgpack.Decoder(_Header[messages])
+
+
 _encoder: Final = msgpack.Encoder()
-_from_worker: Final[msgpack.Decoder[Any]] = msgpack.Decoder(_Header[FromWorker])
-_from_coordinator: Final[msgpack.Decoder[Any]] = msgpack.Decoder(_Header[FromCoordinator])
-_from_client: Final[msgpack.Decoder[Any]] = msgpack.Decoder(_Header[FromClient])
-_to_client: Final[msgpack.Decoder[Any]] = msgpack.Decoder(_Header[ToClient])
 
 # The header up to its messages, in msgpack: [uint64, uint64, uint64, [...
 _PREFIX: Final = struct.Struct(">BBQBQBQBI")
