@@ -40,7 +40,7 @@ _PLACEMENTS: Final[dict[Where, tuple[Placement, ...]]] = {
 }
 """Nodes take them in turn."""
 
-_TIMEOUT_S: Final = 20.0
+_TIMEOUT_S: Final = 60.0
 
 Seen: TypeAlias = dict[tuple[int, int], Observed]
 
