@@ -327,7 +327,7 @@ class EventLoop:
         if isinstance(error, STOPPING) and (
             self._interruption is None or error is not self._interruption.error
         ):
-            raise error
+            task.outcome()  # raises it: the caller hears of it
 
     def _call(self, callback: Callable[[], object]) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -89,7 +90,9 @@ def test_rule_82_a_loop_that_sleeps_is_woken_by_a_signal() -> None:
 
 
 @pytest.mark.parametrize("second", ENDING)
-def test_rule_82_the_second_signal_is_raised_wherever_the_code_is(second: int) -> None:
+def test_rule_82_the_second_signal_is_raised_wherever_the_code_is(
+    second: int, caplog: pytest.LogCaptureFixture
+) -> None:
     log: list[str] = []
 
     async def main() -> None:
@@ -107,6 +110,8 @@ def test_rule_82_the_second_signal_is_raised_wherever_the_code_is(second: int) -
     with pytest.raises(ENDING[signal.Signals(second)]):
         run(main())
     assert log == [ENDING[signal.Signals(second)].__name__]
+    gc.collect()
+    assert caplog.text == ""  # no word of a task that nobody had joined
 
 
 def test_rule_82_a_root_task_may_catch_the_interrupt_and_return() -> None:
