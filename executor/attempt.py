@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _OPENED: Final = DefaultInput()
-TRIM_BYTES: Final = 64 << 20
+TRIM_BYTES: Final = 16 << 20
 """When so much was freed it is worth the time to give it back to the system."""
 
 
