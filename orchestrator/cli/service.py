@@ -38,6 +38,7 @@ def run_there(
     from orchestrator.cli.display import Display  # noqa: PLC0415 - other commands start faster without
 
     with _connected(endpoint) as client, Display() as display:
+        _note_if_idle(client)
         handle = client.submit(
             flow, parameters=parameters, label=label, terminate_on_node_error=not keep_going
         )
@@ -58,6 +59,7 @@ def begin(
 ) -> None:
     """Begin a flow that goes on without us."""
     with _connected(endpoint) as client:
+        _note_if_idle(client)
         handle = client.submit(
             flow,
             parameters=parameters,
@@ -89,7 +91,7 @@ def coordinator(endpoint: str, workers: int | None, resources: dict[str, float])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
     def say_ready(bound: str, count: int) -> None:
-        click.echo(f"listening on {bound} with {count} workers", err=True)
+        click.echo(f"listening on {bound}; workers: {count}", err=True)
 
     with reporting():
         serve(endpoint, workers, say_ready, resources)
@@ -218,6 +220,12 @@ def why(flow: str, node: str, endpoint: str | None) -> None:
         if endpoint is not None:
             with _connected(endpoint) as client:
                 show.waits(client.waits(flow, node))
+
+
+def _note_if_idle(client: CoordinatorClient) -> None:
+    if not client.workers:
+        note = f"no workers are there yet; 'orchestrator worker {client.endpoint}' brings some"
+        click.echo(note, err=True)
 
 
 @contextmanager

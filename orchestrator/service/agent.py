@@ -66,7 +66,7 @@ def bring_workers(
         try:
             agent.join()
             with ending_signals_noted() as signals:  # orders arrive now: none may be torn
-                say(f"serving {agent.endpoint} (pid {agent.coordinator}) with {size} workers")
+                say(f"serving {agent.endpoint} (pid {agent.coordinator}); workers: {size}")
                 agent.serve(signals, say)
         finally:
             with on_ending_signals(signal.SIG_IGN):  # it does not take long

@@ -39,7 +39,7 @@ class Agents:
         except (OSError, ValueError, TypeError) as error:
             client.write(Rejected(message.request, str(error)))
             return
-        log.info("process %d joins with %d workers", client.pid, message.workers)
+        log.info("process %d joins; workers: %d", client.pid, message.workers)
         client.write(Confirmed(message.request))
 
     def leave(self, client: Client, _: Leave) -> None:

@@ -87,6 +87,8 @@ class CoordinatorClient:
         self._early: dict[RunId, list[tuple[Any, _Envelope]]] = {}
         self._link = ServiceLink(endpoint, self._hear)
         self.endpoint, self.pid = self._link.endpoint, self._link.pid
+        self.workers = self._link.welcome.workers
+        """How many the coordinator had when we connected."""
 
     def __enter__(self) -> Self:
         return self
@@ -214,7 +216,7 @@ class CoordinatorClient:
         renew()  # classes that travel whole go as they are now
         spec, local = compile_flow(
             flow,
-            workers=max(1, self._link.welcome.workers),
+            workers=max(1, self.workers),
             encode_code=encode_code,
             encode_value=dumps,
         )

@@ -16,6 +16,7 @@ import msgspec
 from executor.output import Printed as Output
 from executor.output import pass_on
 from executor.pool import Pool
+from executor.scheduling import shortages
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import NotEnoughResources
 from orchestrator.event_loop import TaskCancelled, TaskHandle, current_event_loop, sleep
@@ -33,6 +34,7 @@ from orchestrator.service.ended import EndedFlows
 from orchestrator.service.outcomes import AnyOutcome, Crashed, encode_outcome
 from orchestrator.service.session import Client
 from orchestrator.service.submission import BadSubmission, read_submission
+from orchestrator.spec import NodeSpec
 from orchestrator.spill import DiskSpill
 from protocol.client_messages import (
     Accepted,
@@ -236,9 +238,16 @@ class Flows:
             problem = f"{found.label} has no node {question.node!r}; it has {known}"
             return Rejected(question.request, problem)
         waits = [wait.describe() for wait in machine.waits_of(nodes[0])]
-        progress = dict(progress_of(machine))
-        node = progress[nodes[0].index]
+        node = dict(progress_of(machine))[nodes[0].index]
+        if node.queued:
+            waits += self._lacks(nodes[0].spec)
         return Waits(question.request, found.coordinator.number, node, waits)
+
+    def _lacks(self, node: NodeSpec) -> list[str]:
+        """What a node needs of the pool that agents have not brought, or have taken away."""
+        if not self._pool.workers:
+            return ["no workers are there; 'orchestrator worker ENDPOINT' brings some"]
+        return [f"{node.name!r} {shortage}" for shortage in shortages(node.demand, self._pool.totals)]
 
     def _find(self, flow: str) -> Running | str:
         """A running flow by number or label, the newest of several; or what is wrong."""

@@ -94,7 +94,8 @@ def talk() -> None:
 
 
 @node
-def talk_and_work() -> None:
+def talk_and_work(after: str = "/") -> None:
+    until(lambda: os.path.exists(after))  # noqa: PTH110 - a string travels
     print("working")
     time.sleep(100)
 
@@ -313,10 +314,11 @@ def test_a_flow_is_cancelled_by_its_own_client_and_by_another(endpoint: str) -> 
 
 
 def test_ctrl_c_cancels_a_flow_that_is_waited_for_and_tears_nothing_that_is_being_heard(
-    client: CoordinatorClient,
+    client: CoordinatorClient, tmp_path: Path
 ) -> None:
+    we_listen = tmp_path / "we listen"
     with Flow() as f:
-        f.talk = talk_and_work()
+        f.talk = talk_and_work(str(we_listen))
     handle = client.submit(f)
     heard: list[str] = []
 
@@ -328,6 +330,7 @@ def test_ctrl_c_cancels_a_flow_that_is_waited_for_and_tears_nothing_that_is_bein
 
     handle.on_output = interrupt
     handle.on_cancel = lambda: heard.append("waiting")
+    we_listen.touch()
     with pytest.raises(KeyboardInterrupt):
         handle.finish()
     assert heard == ["working\n", "went on", "waiting"]

@@ -103,8 +103,12 @@ def test_what_their_bodies_print_is_printed_by_the_client(
 def test_a_flow_waits_for_a_resource_that_an_agent_brings(empty: str, client: CoordinatorClient) -> None:
     f = flow_of(lambda: on_gpu(21))
     handle = client.submit(f)  # who knows what will join
+    flow = str(handle.run)
+    until(lambda: "no workers are there" in " ".join(client.waits(flow, "result").sentences))
     with started("worker", empty, "-n", "1", until="serving"):
         assert not handle.wait(0.05)
+        lacks = ["'result' asks for gpu=1, and the pool has no 'gpu'"]
+        assert client.waits(flow, "result").sentences == lacks
         with pytest.raises(RequestRejected, match=r"'result' .* asks for gpu=1, .* has no 'gpu'"):
             client.run(f)
         with started("worker", empty, "-n", "1", "--resource", "gpu=1", until="serving"):
