@@ -6,7 +6,8 @@ emits tells what the run has read, and is compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from executor.pool import Pool
 from orchestrator.errors import InvalidFlowError
 from tests.differential.bodies import flow_of
-from tests.differential.generate import random_graph, raw_graph
+from tests.differential.description import Graph, Node
+from tests.differential.generate import cyclic_component, random_graph, raw_graph
 from tests.differential.running import Way, Where, run_and_check
 from tests.reference import Unsatisfiable, delays
 
@@ -68,6 +70,49 @@ def test_i10_values_depend_on_no_schedule_and_no_delay_of_messages(seeds: range)
         graph = random_graph(seed)
         for window in WINDOWS:
             run_and_check(graph, Way("simulation", window, seed + window))
+
+
+def test_the_random_graphs_hold_all_that_the_rules_speak_of() -> None:
+    found: Counter[str] = Counter()
+    for seed in range(300):
+        found.update(traits(random_graph(seed)))
+    assert min(found.values()) > 50, found
+    assert len(found) == 14, found
+
+
+def traits(graph: Graph) -> set[str]:
+    """What there is in a graph, each once."""
+    nodes = graph.expanded
+    ports = [(port.producer, node.number, port.is_stream) for node in nodes for port in node.ports]
+    streams = [edge for edge in ports if edge[2]]
+    cycle = cyclic_component(nodes)
+    steps = [(*node.script.prologue, *node.script.loop, *node.script.epilogue) for node in nodes]
+    has = {
+        "a cycle": bool(cycle),
+        "a stream in a cycle": any(stream and reader in cycle for _, reader, stream in ports),
+        "a node that reads itself": any(producer == reader for producer, reader, _ in ports),
+        "a generator that reads its own stream": any(s and p == reader for p, reader, s in ports),
+        "two edges between the same nodes": len({edge[:2] for edge in ports}) < len(ports),
+        "two readings of one stream by a node": len(set(streams)) < len(streams),
+        "several components": _components(nodes) > 1,
+        "a map": any(node.kind == "map" for node in nodes),
+        "a class": any(node.is_class for node in nodes),
+        "an async body": any(node.is_async for node in nodes),
+        "several outputs": any(node.script.outputs > 1 for node in nodes),
+        "a cancel": any(op == "cancel" for script in steps for op, _ in script),
+        "a body that skips": any(node.script.skips for node in nodes),
+        "a stop limit": graph.stop is not None,
+    }
+    return {trait for trait, is_there in has.items() if is_there}
+
+
+def _components(nodes: Sequence[Node]) -> int:
+    group = {node.number: {node.number} for node in nodes}
+    for node in nodes:
+        for port in node.ports:
+            joined = group[node.number] | group[port.producer]
+            group.update(dict.fromkeys(joined, joined))
+    return len({id(members) for members in group.values()})
 
 
 @pytest.mark.parametrize("window", WINDOWS)
