@@ -164,6 +164,16 @@ def test_a_stack_overflow_in_c_is_a_crash_as_any_other(owner: Owner) -> None:
     assert owner.result(2, double, dumps(4)) == 8
 
 
+def touch_at_exit(path: Path) -> None:
+    atexit.register(path.touch)
+
+
+def test_what_bodies_registered_for_the_exit_is_done_when_a_worker_ends_in_order(tmp_path: Path) -> None:
+    with Pool(1, show=quiet) as pool:
+        Owner(pool).result(1, touch_at_exit, dumps(tmp_path / "left"))
+    assert (tmp_path / "left").exists()
+
+
 def test_what_raises_or_dies_at_exit_has_no_effect_on_results_f32() -> None:
     for how in ("SIGSEGV", "sys.exit"):
         with Pool(1, show=quiet) as pool:

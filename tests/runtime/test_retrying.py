@@ -355,7 +355,7 @@ class Beside:
         self.path.rmdir()
 
 
-@node
+@node(priority=-1)
 def hungry(directory: Path, deaths: int) -> int:
     (directory / "attempts").mkdir(exist_ok=True)
     attempt = len(list((directory / "attempts").iterdir()))
