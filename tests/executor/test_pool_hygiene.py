@@ -237,6 +237,10 @@ def fork_and_return() -> int:
     return os.fork()
 
 
+def status_of(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def fork_and_exit() -> int:
     pid = os.fork()
     if pid == 0:
@@ -248,7 +252,10 @@ def fork_and_exit() -> int:
 def test_a_child_that_comes_back_from_a_body_ends_and_harms_nothing_f25(owner: Owner) -> None:
     pid = owner.result(1, fork_and_return)
     assert pid > 0
-    wait_for(lambda: not is_alive(pid))
+    assert (
+        owner.result(4, status_of, dumps(pid)) == 70
+    )  # it ended where it came back to the worker's loop
+    assert not is_alive(pid)
     assert owner.result(2, fork_and_exit) == 5
     assert owner.result(3, double, dumps(4)) == 8
     assert owner.losses == {}
