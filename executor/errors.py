@@ -48,8 +48,7 @@ class WorkerCrashed(WorkerError):  # noqa: N818 - its name is in the documentati
         place = where(self.node, self.generation, self.attempt)
         if self.pid == 0:
             return f"{place}: no worker could be started; the last one {describe_status(self.status)}"
-        how = _REASONS.get(self.reason) or describe_status(self.status)
-        what = f"{place}: its worker (pid {self.pid}) {how}"
+        what = f"{place}: its worker (pid {self.pid}) {describe_end(self.status, self.reason)}"
         if not self.charged:
             if self.reason is LossReason.UNRESPONSIVE:
                 return f"{what}, and with it whatever was there."
@@ -57,8 +56,10 @@ class WorkerCrashed(WorkerError):  # noqa: N818 - its name is in the documentati
             return f"{what}{other}; this body was waiting there and is not to blame."
         peak_bytes = self.evidence.peak_bytes
         memory = f" Its memory had reached {_size(peak_bytes)}." if peak_bytes else ""
-        found = _findings(self.evidence)
-        return f"{what}, while it ran this body.{memory}{advice(self.status, self.reason)}{found}"
+        cure = advice(self.status, self.reason)
+        if self.reason is LossReason.OUT_OF_MEMORY:
+            cure += " With @node(memory=...), which says what it needs, less runs beside it."
+        return f"{what}, while it ran this body.{memory}{cure}{_findings(self.evidence)}"
 
 
 class NodeTimeoutError(WorkerError, TimeoutError):
@@ -151,7 +152,9 @@ class PoisonTask(WorkerCrashed):
         self.args = (node, generation, losses, last)
 
     def __str__(self) -> str:
-        ends = "; ".join(f"pid {loss.pid} {describe_end(loss)}" for loss in self.losses)
+        ends = "; ".join(
+            f"pid {loss.pid} {describe_end(loss.status, loss.reason)}" for loss in self.losses
+        )
         return (
             f"node {self.node!r}, run {self.generation}: its body was tried {len(self.losses)} times, "
             f"and each time its worker died ({ends}). The last one: {self.last}"
@@ -226,9 +229,9 @@ def describe_status(status: int | None) -> str:
     return f"was killed by {name}" + (f" ({meaning})" if meaning else "")
 
 
-def describe_end(loss: WorkerLoss) -> str:
+def describe_end(status: int | None, reason: LossReason) -> str:
     """How a worker ended, as the predicate of a sentence."""
-    return _REASONS.get(loss.reason) or describe_status(loss.status)
+    return _REASONS.get(reason) or describe_status(status)
 
 
 _MEANINGS: Final[dict[int, str]] = {
@@ -244,10 +247,7 @@ _MEANINGS: Final[dict[int, str]] = {
 def advice(status: int | None, reason: LossReason = LossReason.DIED) -> str:
     """What to change so that it does not happen again: a sentence after a space, or nothing."""
     if reason is LossReason.OUT_OF_MEMORY:
-        return (
-            " Give it smaller inputs, use fewer workers, or let @node(memory=...) say what it needs, so "
-            "that less runs beside it."
-        )
+        return " Give it smaller inputs, or use fewer workers."
     if status is None:
         return ""
     if status >= 0:

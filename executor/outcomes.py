@@ -41,7 +41,7 @@ def loss_error(task: str, attempts: int, loss: WorkerLoss) -> WorkerError:
     """The loss of a task's last attempt, as an exception."""
     if loss.reason is LossReason.TIMEOUT:
         return TaskTimeoutError(task, loss.pid, loss.limit, loss.found, loss.evidence.trace)
-    return TaskCrashed(task, attempts, loss.pid, loss.status)
+    return TaskCrashed(task, attempts, loss.pid, loss.status, loss.reason)
 
 
 def _exception(task: str, report: ErrorReport, cause: Value | None) -> BaseException:

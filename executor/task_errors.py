@@ -9,7 +9,8 @@ from __future__ import annotations
 from concurrent.futures.process import BrokenProcessPool
 from pickle import PicklingError
 
-from executor.errors import WorkerError, advice, describe_status
+from executor.errors import WorkerError, advice, describe_end
+from executor.host import LossReason
 
 
 class TaskCrashed(WorkerError, BrokenProcessPool):  # noqa: N818 - says what happened
@@ -19,18 +20,28 @@ class TaskCrashed(WorkerError, BrokenProcessPool):  # noqa: N818 - says what hap
     None if unknown.
     """
 
-    def __init__(self, task: str, attempts: int, pid: int, status: int | None) -> None:
-        super().__init__(task, attempts, pid, status)
+    def __init__(
+        self,
+        task: str,
+        attempts: int,
+        pid: int,
+        status: int | None,
+        reason: LossReason = LossReason.DIED,
+    ) -> None:
+        super().__init__(task, attempts, pid, status, reason)
         self.task = task
         self.attempts = attempts
         self.pid = pid
         self.status = status
+        self.reason = reason
 
     def __str__(self) -> str:
         tries = "" if self.attempts == 1 else f", as it did in {self.attempts} attempts"
-        what = f"task {self.task!r}: its worker (pid {self.pid}) {describe_status(self.status)}"
+        what = (
+            f"task {self.task!r}: its worker (pid {self.pid}) {describe_end(self.status, self.reason)}"
+        )
         return (
-            f"{what}, while it ran this task{tries}.{advice(self.status)}"
+            f"{what}, while it ran this task{tries}.{advice(self.status, self.reason)}"
             " Other tasks are not touched, and the executor can be used further."
         )
 

@@ -7,6 +7,7 @@ import ctypes
 import itertools
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -574,6 +575,26 @@ def test_more_workers_than_descriptors_are_refused_before_anything_starts_f14(
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 200))
     with pytest.raises(OSError, match="use fewer workers, or raise the limit"):
         Pool(100)
+
+
+def test_where_few_descriptors_are_allowed_a_pool_is_refused_or_works_f14() -> None:
+    """Really: too many workers would let libzmq abort the process."""
+    script = (
+        "import resource\n"
+        "from orchestrator import Pool\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (90, 110))\n"
+        "try:\n"
+        "    Pool(20)\n"
+        "except OSError as error:\n"
+        "    print(error)\n"
+        "with Pool(3) as pool:\n"
+        "    pool.wait_ready()\n"
+        "    print(len(pool.statuses()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    refusal, workers = done.stdout.splitlines()
+    assert re.fullmatch(r"20 workers need up to \d+ open files here, and 110 are allowed; .*", refusal)
+    assert workers == "3"
 
 
 def test_elsewhere_than_on_linux_a_pool_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
