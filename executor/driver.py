@@ -61,6 +61,7 @@ class Driver(MonoReports):
         self._is_over = False  # no order will be obeyed any more
         self._live: dict[AttemptKey, _Future] = {}
         self._to_call: deque[_Future] = deque()  # ended, with callbacks that are to be called
+        self._is_calling_back = False  # for as long as the user's code takes
         self._pool: Pool
         self._helm: Helm
         start = _Start(make_pool)
@@ -89,7 +90,12 @@ class Driver(MonoReports):
             if self._is_closing:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._helm.orders.append((self._begin, future))
-        self._helm.serve(is_work=True)
+            has_room = len(self._live) + len(self._helm.orders) <= self._pool.workers
+        # What a worker may wait for is sent at once; the rest leaves many at a time.
+        if has_room or self._is_calling_back:
+            self._helm.serve()
+        else:
+            self._helm.serve_soon()
 
     def give_up(self, future: _Future) -> None:
         """The future is cancelled: its task is of no use any more, even if it runs."""
@@ -172,7 +178,9 @@ class Driver(MonoReports):
 
     def _call_callbacks(self) -> None:
         while self._to_call:
+            self._is_calling_back = True
             self._to_call.popleft().call_callbacks()
+        self._is_calling_back = False
 
     def _end(self, broken: ExecutorBroken | None) -> None:
         """Nothing is obeyed any more, and no future is left that waits."""

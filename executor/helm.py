@@ -55,12 +55,14 @@ class Helm:
         self._turn_lock = threading.Lock()
         self._is_saturated = False
         self._deadline = -math.inf  # the pool's
+        self._is_resting = False
         self._rests_until = -math.inf
         self._state_lock = threading.RLock()  # the garbage collector may call ``wake`` anywhere
         self._is_closed = False
         self._leader = 0  # the thread that leads, and what it waits for
         self._awaited: Awaited | None = None
-        self._nudge = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # for who listens to the events
+        self._nudge = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # for the thread that leads
+        self._is_nudged = False  # during this lead
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # for the driver's thread
         self._changes = -1
         self._source_of: dict[int, Source] = {}
@@ -71,16 +73,20 @@ class Helm:
 
     # -- for any thread -----------------------------------------------------------------------------
 
-    def serve(self, *, is_work: bool = False) -> None:
-        """See that the order is obeyed which was just given: here and now, unless a turn is being taken.
-
-        Where no worker has room for more ``work``, it is soon enough when one tells that it has.
-        """
-        if is_work and self._is_saturated:
-            return
+    def serve(self) -> None:
+        """See that the orders are obeyed: here and now, unless a turn is being taken."""
         with Shield():
             while self.orders and not self._is_closed and self._turn_lock.acquire(blocking=False):
                 self._take_turn_here()
+
+    def serve_soon(self) -> None:
+        """Leave orders to the driver's thread, which obeys those together that come one upon another.
+
+        Where no worker has room for more, it is soon enough when one tells that it has.
+        """
+        if self._is_resting and not self._is_saturated:
+            self._is_resting = False  # one ring is enough
+            self._ring(self._bell)
 
     def wake(self) -> None:
         """Let the driver's thread take a turn, and look at what else there is to do."""
@@ -111,8 +117,10 @@ class Helm:
 
     def note_end(self, awaited: Awaited) -> None:
         """``awaited`` is done: let the thread know that leads until then, if it is another."""
-        if self._awaited is awaited and self._leader != threading.get_ident():
-            self._ring(self._nudge)
+        if self._awaited is awaited:
+            with self._state_lock:
+                if self._awaited is awaited:
+                    self._nudge_leader()
 
     # -- for the driver's thread ----------------------------------------------------------------------
 
@@ -130,8 +138,10 @@ class Helm:
 
     def rest(self) -> None:
         """Wait until there may be something to do, and take a turn."""
+        self._is_resting = True  # whoever gives an order from now on rings
         timeout_s = 0.0 if self.orders else max(0.0, self._rests_until - monotonic())
         self._rest.poll(_forever_is_none(timeout_s))
+        self._is_resting = False
         _silence(self._bell)
         self.take_turn(self._events.poll(0))
 
@@ -142,7 +152,7 @@ class Helm:
                 return
             self._is_closed = True
             if self._leader:
-                os.eventfd_write(self._nudge, 1)  # it gives back what it listens to
+                self._nudge_leader()  # it gives back what it listens to
             else:
                 self._give_back()
 
@@ -166,7 +176,7 @@ class Helm:
         now = monotonic()
         for descriptor, _ in events:
             if descriptor == self._nudge:
-                if self._leader in (0, threading.get_ident()):  # or it is for who leads to hear
+                if self._leader == threading.get_ident():
                     _silence(descriptor)
             elif (source := self._source_of.get(descriptor)) is not None:
                 pool.on_readable(source, now)
@@ -178,7 +188,7 @@ class Helm:
         passes = 0
         while pool.has_input:
             if passes == PASSES_PER_TURN:
-                self._ring(self._nudge)
+                self._ring(self._bell)
                 break
             passes += 1
             pool.take_input()
@@ -204,8 +214,7 @@ class Helm:
             self._rest.unregister(self._events)
             self._rest.register(events, 0 if self._leader else select.EPOLLIN)
             self._events = events  # the old one is closed when nobody waits for it any more
-            if self._leader not in (0, threading.get_ident()):
-                os.eventfd_write(self._nudge, 1)
+            self._nudge_leader()
 
     # -- leading ------------------------------------------------------------------------------------
 
@@ -222,13 +231,22 @@ class Helm:
         with self._state_lock:
             self._awaited = outer
             if outer is not None:
-                self._ring(self._nudge)  # its end may have been noted meanwhile
+                os.eventfd_write(self._nudge, 1)  # its end may have been noted meanwhile
                 return
             self._leader = 0
             if self._is_closed:
                 self._give_back()
-            else:
-                self._rest.modify(self._events, select.EPOLLIN)
+                return
+            if self._is_nudged:  # or it would wake the driver's thread
+                self._is_nudged = False
+                _silence(self._nudge)
+            self._rest.modify(self._events, select.EPOLLIN)
+
+    def _nudge_leader(self) -> None:
+        """Wake who leads, if that is another thread; the state's lock is held."""
+        if self._leader not in (0, threading.get_ident()):
+            self._is_nudged = True
+            os.eventfd_write(self._nudge, 1)
 
     def _ring(self, eventfd: int) -> None:
         with self._state_lock:

@@ -178,11 +178,18 @@ def test_an_order_that_comes_during_a_turn_is_obeyed_by_whoever_takes_that(crew:
     assert crew.obeyed_by == {"meanwhile": thread.ident}
 
 
+def test_orders_without_hurry_are_left_to_the_drivers_thread(crew: Crew) -> None:
+    crew.helm.orders.append((crew.note, "work"))
+    crew.helm.serve_soon()
+    assert crew.turns.acquire(timeout=FAR)
+    assert crew.obeyed_by["work"] == crew.driver
+
+
 def test_work_that_no_worker_has_room_for_waits_for_the_next_turn(crew: Crew) -> None:
     crew.pool.is_saturated = True
     crew.order(crew.note, "first")
     crew.helm.orders.append((crew.note, "work"))
-    crew.helm.serve(is_work=True)
+    crew.helm.serve_soon()
     assert "work" not in crew.obeyed_by
     crew.pool.pipes[0].write()  # a worker has ended something
     assert crew.turns.acquire(timeout=FAR)

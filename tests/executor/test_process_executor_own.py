@@ -317,6 +317,21 @@ def test_callbacks_are_called_in_the_executors_own_thread_whoever_waits(pool: Pr
         assert set(called) <= {pool._driver.thread_id, threading.get_ident()}
 
 
+def test_a_callback_that_takes_long_holds_up_no_other_task(pool: ProcessExecutor) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def take_long(_: object) -> None:
+        entered.set()
+        assert go_on.wait(20)
+
+    pool.submit(add, 1).add_done_callback(take_long)
+    assert entered.wait(20)
+    assert [future.result(20) for future in [pool.submit(add, each) for each in range(20)]] == list(
+        range(1, 21)
+    )
+    go_on.set()
+
+
 # -- worker death ----------------------------------------------------------------------------------
 
 
