@@ -95,7 +95,7 @@ def talk() -> None:
 
 @node
 def talk_and_work(after: str = "/") -> None:
-    until(lambda: os.path.exists(after))  # noqa: PTH110 - a string travels
+    until(Path(after).exists)
     print("working")
     time.sleep(100)
 
