@@ -14,7 +14,7 @@ import pytest
 
 from executor.helm import Helm
 
-FAR = 10.0
+FAR = 60.0
 """Seconds after which a test gives up what should have come at once."""
 
 
