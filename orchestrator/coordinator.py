@@ -95,6 +95,7 @@ class Coordinator:
 
         Cancelled or interrupted, it gives up what is going on, waits for that, and raises on.
         """
+        can_wait = True
         self._inline.attach(current_event_loop(), self._report_rest)
         for pump in self._pumps:
             pump.pool.attach(self.number, self.machine)
@@ -107,9 +108,14 @@ class Coordinator:
             await self._ended.wait()
             if isinstance(self.machine.outcome, Done) and self._has_companions:
                 await race(self._companions_end(), self._overtime.wait())
+        except GeneratorExit:  # a second Ctrl-C has ended the loop: nothing can be awaited any more
+            can_wait = False
+            raise
         finally:
             try:
-                await self._unwind()
+                self._give_up()
+                if can_wait:
+                    await self._unwind()
             finally:
                 for task in list(self._tasks.values()):
                     task.cancel()
@@ -154,10 +160,12 @@ class Coordinator:
         self._settles_on = False
         self.turn()
 
-    async def _unwind(self) -> None:
+    def _give_up(self) -> None:
         self.machine.stop(Interrupted())
         self.machine.cancel_live()
         self.turn()
+
+    async def _unwind(self) -> None:
         if not self._idle.is_set():
             self._spawn(self._give_up_inline)
         await self._idle.wait()

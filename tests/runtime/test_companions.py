@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import signal
 import threading
 
 import pytest
@@ -12,6 +14,7 @@ from orchestrator.event_loop import Event, TaskCancelled, TaskHandle, sleep
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.runtime.errors import FlowTimeoutError
+from tests.runtime.checked import CheckedMachine
 from tests.runtime.virtual_time import in_virtual_time
 
 
@@ -115,6 +118,28 @@ def test_an_endless_one_is_ended_by_the_timeout_of_the_run() -> None:
         f.run(workers=0, timeout_s=0.02)
     assert ended == [True]
     assert task.is_cancelled
+
+
+def test_f11_a_second_ctrl_c_ends_the_run_at_once_and_nothing_is_said_of_what_is_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @node(placement="inline")
+    async def endless() -> None:
+        await sleep(600)
+
+    async def presses_twice() -> None:
+        await sleep(0.001)
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+
+    with Flow() as f:
+        f.endless = endless()
+    f.create_task(presses_twice())
+    with pytest.raises(KeyboardInterrupt):
+        f.run(workers=0)
+    CheckedMachine.made.clear()  # it was left in the middle
+    gc.collect()
+    assert caplog.text == ""
 
 
 def test_a_run_that_fails_does_not_wait_for_it(caplog: pytest.LogCaptureFixture) -> None:
