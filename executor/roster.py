@@ -140,8 +140,12 @@ class Roster:
 
     @property
     def starting(self) -> bool:
-        """Whether some worker may still become ready."""
-        return any(worker.state is WorkerState.STARTING for worker in self._workers.values())
+        """Whether some worker may still become ready, or has greeted before its process was reported."""
+        return any(
+            worker.state is WorkerState.STARTING
+            or (worker.state is WorkerState.READY and not worker.pid)
+            for worker in self._workers.values()
+        )
 
     @property
     def ending(self) -> bool:

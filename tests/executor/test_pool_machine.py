@@ -150,6 +150,17 @@ def test_a_lost_worker_is_replaced_by_one_with_another_name_f1() -> None:
     machine.check()
 
 
+def test_a_worker_that_greets_before_its_process_is_reported_is_waited_for() -> None:
+    """The zygote may be slower than what it has forked."""
+    machine = PoolMachine(1)
+    machine.start(0)
+    machine.greeted(1)
+    assert machine.state(1) is WorkerState.READY
+    assert machine.starting
+    machine.started(1, 1001)
+    assert not machine.starting
+
+
 def test_an_exit_that_is_told_twice_counts_once() -> None:
     machine = ready_pool(1)
     assert machine.exited(1, 0, 0, 0.0)
