@@ -109,6 +109,10 @@ def fail_to_start() -> None:
     raise ValueError("no licence")
 
 
+def add_each(numbers: range) -> list[int]:
+    return [add(number) for number in numbers]
+
+
 def until(condition: Callable[[], object]) -> None:
     while not condition():
         time.sleep(0.001)
@@ -249,6 +253,28 @@ def test_a_callback_may_submit(pool: Executor) -> None:
     pool.submit(add, 0).add_done_callback(go_on)
     until(lambda: results)
     assert results == [10]
+
+
+def test_a_loop_may_be_kept_going_by_callbacks_as_joblib_does(pool: Executor) -> None:
+    """A few batches are under way at a time; each that ends dispatches the next, whoever hears of it."""
+    batches = iter([range(first, first + 5) for first in range(0, 200, 5)])
+    results: list[int] = []
+    lock = threading.Lock()
+
+    def dispatch() -> None:
+        with lock:
+            batch = next(batches, None)
+        if batch is not None:
+            pool.submit(add_each, batch).add_done_callback(collect_and_go_on)
+
+    def collect_and_go_on(future: Future[list[int]]) -> None:
+        results.extend(future.result())
+        dispatch()
+
+    for _ in range(4):
+        dispatch()
+    until(lambda: len(results) == 200)
+    assert sorted(results) == list(range(1, 201))
 
 
 def test_futures_are_waited_for_together(pool: Executor, tmp_path: Path) -> None:

@@ -150,10 +150,16 @@ def test_large_results_are_not_made_far_ahead() -> None:
 
 def test_large_code_goes_to_a_worker_that_has_it() -> None:
     scheduler, _ = scheduler_of(3)
-    scheduler._workers[2].large_codes.add(Digest(b"code"))
-    key = AttemptKey(RunId(1), NodeId(1), 0)
-    large = Invocation(key, Code(Digest(b"code"), bytes(LARGE_CODE_BYTES)), [])
-    worker = scheduler.enter(large)
+    first, second = (
+        Invocation(
+            AttemptKey(RunId(1), NodeId(number), 0),
+            Code(Digest(b"code"), bytes(LARGE_CODE_BYTES)),
+            [],
+        )
+        for number in range(2)
+    )
+    scheduler.end(scheduler.begin(scheduler._workers[2], first))
+    worker = scheduler.enter(second)
     assert worker is not None
     assert worker.id == 2
 

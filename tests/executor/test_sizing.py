@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from executor import sizing
-from executor.sizing import cgroup_directories, cpus_allowed, usable_cores, usable_memory_bytes
+from executor.sizing import (
+    cgroup_directories,
+    checked_size,
+    cpus_allowed,
+    usable_cores,
+    usable_memory_bytes,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,15 @@ def test_the_least_limit_counts(
     assert usable_cores() == (len(os.sched_getaffinity(0)) if cores is None else cores)
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert usable_memory_bytes() == (physical if memory is None else memory)
+
+
+@pytest.mark.parametrize("processors", [{3}, set(range(50))])
+def test_a_pool_has_a_worker_for_each_processor_that_its_owner_may_use(
+    processors: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizing, "own_cgroups", list)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: processors)
+    assert usable_cores() == checked_size(None) == len(processors)
 
 
 def test_this_process_may_use_something() -> None:
