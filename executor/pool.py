@@ -89,7 +89,8 @@ class Pool:
             default it is printed here, to what standard output and error are then. It may wait: then
             bodies that print much wait for it. ``TaggedPrint()`` names the node at each line.
         drop_output: nobody waits for output, neither bodies nor the pool: what is not read in time is
-            dropped, and how much it was is printed.
+            dropped, and how much it was is printed. What is written past Python, by C code or a child
+            process, waits as ever.
         grace_s: a body that was cancelled and runs is interrupted at once. If it has not ended so much
             later its worker is sent SIGTERM, and SIGKILL after as much again.
         timeout_s: how long a body may compute, where its node does not say; waiting for streams does

@@ -212,7 +212,7 @@ class Process:
         while self._ready:
             body = self._ready.popleft()
             body.queued = False
-            if body.key not in self._bodies:
+            if self._bodies.get(body.key) is not body:  # it may have come back after it was taken back
                 continue
             if not body.has_begun and not self._may_begin(body):
                 continue
