@@ -74,7 +74,7 @@ def _shown(caught_by: str) -> str:
     test, separator, name = caught_by.partition("::")
     if separator:
         return f"`{test}`: {name.replace('_', ' ')}"
-    return caught_by.partition(": [")[0].partition("AttemptKey(")[0].rstrip(" :")
+    return re.sub(r"(AttemptKey|WorkerRecord)\([^)]*\)?", r"\1(...)", caught_by)[:120]
 
 
 def _run(mutant: Mutant) -> str | None:
