@@ -9,6 +9,7 @@ because whoever uses one swallows the signal of its descriptor.
 from __future__ import annotations
 
 import selectors
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
@@ -84,9 +85,12 @@ class Poller:
 
     def drop(self, registration: Registration) -> None:
         """Deregister; of a descriptor that was closed the kernel knows nothing any more."""
-        if self.registrations.pop(registration.fd, None) is not None:
-            self._zmq.pop(registration.fd, None)
-            self.selector.unregister(registration.fd)
+        fd = registration.fd
+        if self.registrations.get(fd) is registration:  # and not a later one of the same number
+            del self.registrations[fd]
+            self._zmq.pop(fd, None)
+            with suppress(KeyError):  # a selector forgets what it failed to modify
+                self.selector.unregister(fd)
 
     def close(self) -> None:
         """Close the poller's own descriptors; nothing waits any more."""

@@ -253,6 +253,22 @@ def test_a_source_closed_under_a_waiting_task_is_an_error_there(
     file.close()
 
 
+def test_a_registration_that_could_not_be_changed_can_be_dropped() -> None:
+    left, right = stdlib.socketpair()
+    with left, right, stdlib.socket() as other:
+
+        async def main() -> None:
+            waiting = await spawn(readable(left))
+            os.dup2(other.fileno(), left.fileno())  # the kernel has forgotten what was registered
+            with pytest.raises(OSError, match="No such file"):
+                await writable(left)
+            current_event_loop().closing(left)
+            with pytest.raises(OSError, match="was closed while"):
+                await waiting.join()
+
+        run(main())
+
+
 def test_what_was_closed_before_the_wait_is_an_error_at_once(pair: tuple[Any, Any]) -> None:
     left, right = stdlib.socketpair()
     left.close()
