@@ -69,6 +69,7 @@ PURE = (
     "orchestrator.node_state",
     "orchestrator.progress",
     "orchestrator.report",
+    "orchestrator.service.ended",
     "orchestrator.service.errors",
     "orchestrator.service.outcomes",
     "orchestrator.service.submission",
