@@ -22,7 +22,7 @@ from typing import Any, Final
 import zmq
 
 from protocol.framing import Parts
-from protocol.leftovers import PREFIX, claim, sweep
+from protocol.leftovers import make_directory, sweep
 from protocol.values import VALUE_LIMIT_BYTES, Buffer
 
 __all__ = [
@@ -83,9 +83,8 @@ class SessionDirectory:
         runtime = os.environ.get("XDG_RUNTIME_DIR", "")
         parent = runtime if runtime and os.access(runtime, os.W_OK | os.X_OK) else tempfile.gettempdir()
         sweep(Path(parent))
-        path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        path = make_directory(Path(parent))
         try:
-            claim(path)
             return cls(path)
         except OSError:
             shutil.rmtree(path, ignore_errors=True)

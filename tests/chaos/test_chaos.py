@@ -33,7 +33,7 @@ RUNS_PER_WORKER = 10
 COORDINATOR_KILLS = 20
 INTERRUPTS = 50
 AT_ONCE = 5
-PATIENCE_S = 30.0  # so long the machine may be busy with others
+PATIENCE_S = 20.0  # so long the machine may be busy with others
 
 HERE = Path(__file__).parent
 

@@ -25,7 +25,8 @@ from executor.host import LossReason
 from executor.losses import error_of
 from executor.output import Printed
 from executor.pool import Pool
-from protocol.leftovers import claim, sweep
+from protocol import leftovers
+from protocol.leftovers import make_directory, sweep
 from protocol.serialization import dumps
 from tests.executor.test_pool import RUN, Owner, double, is_alive, sleep, wait_for
 
@@ -334,23 +335,60 @@ def run_and_wait() -> int:
 
 
 def test_directories_of_dead_sessions_are_swept_and_those_of_the_living_stay_f10(tmp_path: Path) -> None:
-    paths = {
-        name: tmp_path / f"orchestrator-{name}" for name in ("living", "reused", "dead", "elsewhere")
-    }
-    for path in paths.values():
+    def names() -> set[str]:
+        return {path.name.removeprefix("orchestrator-") for path in tmp_path.iterdir()}
+
+    def left_by(name: str, namespace: int, pid: int, started: int) -> None:
+        path = tmp_path / f"orchestrator-{name}"
         path.mkdir()
-        claim(path)
+        (path / "owner").symlink_to(f"{namespace} {pid} {started}")
+
+    living = make_directory(tmp_path)
+    namespace, pid, started = map(int, str((living / "owner").readlink()).split())
+    left_by("reused", namespace, pid, started + 1)
+    left_by("dead", namespace, 2**31 - 1, 1)
+    left_by("elsewhere", namespace + 1, 2**31 - 1, 1)
     (tmp_path / "orchestrator-of-something-else").mkdir()
-    namespace, pid, started = map(int, (paths["living"] / "owner").read_text().split())
-    (paths["reused"] / "owner").write_text(f"{namespace} {pid} {started + 1}")
-    (paths["dead"] / "owner").write_text(f"{namespace} {2**31 - 1} 1")
-    (paths["elsewhere"] / "owner").write_text(f"{namespace + 1} {2**31 - 1} 1")
     sweep(tmp_path)
-    assert {path.name.removeprefix("orchestrator-") for path in tmp_path.iterdir()} == {
-        "living",
+    assert names() == {
+        living.name.removeprefix("orchestrator-"),
         "elsewhere",
         "of-something-else",
     }
+
+
+def test_a_directory_whose_maker_was_killed_before_its_note_is_swept_f10(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftovers, "claim", _die)
+    with pytest.raises(KeyboardInterrupt):
+        make_directory(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_is_swept_before_its_note_makes_another_directory_f10(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = leftovers.claim
+    swept: list[Path] = []
+
+    def claim(directory: Path) -> None:
+        if not swept:
+            sweep(tmp_path)
+            swept.append(directory)
+        real(directory)
+
+    monkeypatch.setattr(leftovers, "claim", claim)
+    made = make_directory(tmp_path)
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [made]
+    assert swept != [made]
+
+
+def _die(_: Path) -> None:
+    raise KeyboardInterrupt
 
 
 def test_sigterm_ends_a_run_in_order_with_status_143_f11(tmp_path: Path) -> None:
