@@ -12,7 +12,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ RUNS_PER_WORKER = 10
 COORDINATOR_KILLS = 20
 INTERRUPTS = 50
 AT_ONCE = 5
-PATIENCE_S = 20.0  # so long the machine may be busy with others
+PATIENCE_S = 10.0  # so long the machine may be busy with others
 
 HERE = Path(__file__).parent
 
@@ -202,5 +202,14 @@ def test_interrupted_coordinators_end_and_leave_nothing_f11(batch: int, tmp_path
             time.sleep(0.05 * dice.random())
             each.send_signal(signal.SIGINT)
         for each in started:
-            assert each.wait(PATIENCE_S) != 0
+            assert interrupted(each) != 0
         assert_nothing_is_left(mark, tmp_path)
+
+
+def interrupted(process: subprocess.Popen[str]) -> int:
+    """How it ended. Python drops what is raised in a finalizer: then it is interrupted again."""
+    for _ in range(3):
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(5)
+        process.send_signal(signal.SIGINT)
+    return process.wait(PATIENCE_S)
