@@ -53,7 +53,8 @@ class Pump:
     def __init__(self, pool: ProcessHost) -> None:
         self.pool = pool
         self._users: list[Pumped] = []
-        self._tasks: dict[object, TaskHandle[None]] = {}  # by their source
+        self._listeners: dict[Any, TaskHandle[None]] = {}  # by their source
+        self._timer: TaskHandle[None] | None = None  # sleeps until ``_armed_for``
         self._armed_for = math.inf
 
     def add(self, user: Pumped) -> None:
@@ -67,29 +68,36 @@ class Pump:
         """Send what was written to the pool, and listen to what it listens to now."""
         self.pool.flush()
         for source in self.pool.sockets():
-            if source not in self._tasks:
-                self._spawn(partial(self._listen, source), source)
+            if source not in self._listeners:
+                self._listeners[source] = self._spawn(partial(self._listen, source))
         deadline = self.pool.next_deadline()
         if deadline < self._armed_for:
+            if self._timer is not None:
+                self._timer.cancel()
             self._armed_for = deadline
-            self._spawn(partial(self._wake_at, deadline), object())
+            self._timer = self._spawn(partial(self._wake_at, deadline))
 
     def close(self) -> None:
         """Stop listening. Repeating changes nothing."""
-        for task in list(self._tasks.values()):
+        for task in list(self._listeners.values()):
             task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def _listen(self, source: Any) -> None:
         loop = current_event_loop()
-        while source in self.pool.sockets():
-            await readable(source)
-            self.pool.on_readable(source, loop.now())
-            self._take_turns()
+        try:
+            while source in self.pool.sockets():
+                await readable(source)
+                self.pool.on_readable(source, loop.now())
+                self._take_turns()
+        finally:
+            del self._listeners[source]
 
     async def _wake_at(self, deadline: float) -> None:
         loop = current_event_loop()
         await sleep(deadline - loop.now())
-        self._armed_for = math.inf
+        self._timer, self._armed_for = None, math.inf
         self.pool.on_deadline(loop.now())
         self._take_turns()
 
@@ -101,10 +109,10 @@ class Pump:
                 user.crash(error)
         self.push()
 
-    def _spawn(self, work: _Work, source: object) -> None:
-        self._tasks[source] = current_event_loop().create_task(self._guard(source, work))
+    def _spawn(self, work: _Work) -> TaskHandle[None]:
+        return current_event_loop().create_task(self._guard(work))
 
-    async def _guard(self, source: object, work: _Work) -> None:
+    async def _guard(self, work: _Work) -> None:
         """A pool that broke must end its users: nobody joins these tasks."""
         try:
             await work()
@@ -113,5 +121,3 @@ class Pump:
         except BaseException as error:  # noqa: BLE001 - raised again by the users
             for user in tuple(self._users):
                 user.crash(error)
-        finally:
-            del self._tasks[source]
