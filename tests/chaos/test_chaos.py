@@ -12,7 +12,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -202,14 +202,5 @@ def test_interrupted_coordinators_end_and_leave_nothing_f11(batch: int, tmp_path
             time.sleep(0.05 * dice.random())
             each.send_signal(signal.SIGINT)
         for each in started:
-            assert interrupted(each) != 0
+            assert each.wait(PATIENCE_S) != 0
         assert_nothing_is_left(mark, tmp_path)
-
-
-def interrupted(process: subprocess.Popen[str]) -> int:
-    """How it ended. Python drops what is raised in a finalizer: then it is interrupted again."""
-    for _ in range(3):
-        with suppress(subprocess.TimeoutExpired):
-            return process.wait(5)
-        process.send_signal(signal.SIGINT)
-    return process.wait(PATIENCE_S)

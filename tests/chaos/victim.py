@@ -13,13 +13,18 @@ def work(number: int) -> int:
     return number
 
 
+def run(nodes: int) -> None:
+    with Flow() as flow:
+        for number in range(nodes):
+            work(number)
+    flow.run(workers=2)
+
+
 def main() -> None:
+    run(2)  # imports what runs need: Python drops an interrupt in the clean-up of an import's lock
     print("begins", flush=True)
     while True:
-        with Flow() as flow:
-            for number in range(200):
-                work(number)
-        flow.run(workers=2)
+        run(200)
 
 
 if __name__ == "__main__":
