@@ -51,7 +51,8 @@ class Sender:
                 # One that is dead anyway will be reported with the true cause.
                 if not sent and not self._resources.has_ended(peer.worker):
                     self._give_up(peer.worker)
-        self._note_backlog()
+        if self._retry_at == math.inf and self._listener.has_backlog:  # else it is due already
+            self._retry_at = monotonic() + RETRY_S
 
     def next_deadline(self) -> float:
         return self._retry_at
@@ -60,7 +61,4 @@ class Sender:
         """Offer again what was not taken, if it is time to."""
         if self._retry_at <= now:
             self._listener.send_backlog()
-            self._note_backlog()
-
-    def _note_backlog(self) -> None:
-        self._retry_at = monotonic() + RETRY_S if self._listener.has_backlog else math.inf
+            self._retry_at = now + RETRY_S if self._listener.has_backlog else math.inf
