@@ -97,7 +97,7 @@ class PoolMachine(Roster):
                 worker.is_worn = True
         return [*actions, *self._retire(now), *self._dismiss()]
 
-    def greeted(self, worker: int) -> list[Action]:
+    def greeted(self, worker: int, now: float) -> list[Action]:
         """A worker has said Hello and proved who it is."""
         known = self._workers[worker]
         known.move(_E.HELLO, known.deadline if known.state is _S.KILLED else math.inf)
@@ -105,7 +105,7 @@ class PoolMachine(Roster):
             return []
         known.was_ready = True
         self._sites.start_succeeded(known.site)
-        return self.assign_line()
+        return [*self.start(now), *self.assign_line()]
 
     def exited(
         self, worker: int, status: int | None, current: int, now: float, evidence: Evidence = NO_EVIDENCE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 
 from executor.actions import Action
 from executor.inbox import Inbox
@@ -98,7 +99,7 @@ class Reception:
         self._greeted[received.identity] = peer
         peer.session.read(received.parts)
         self._write(peer.worker, Welcome())
-        self._do(self._machine.greeted(peer.worker))
+        self._do(self._machine.greeted(peer.worker, monotonic()))
 
     def _take(self, peer: Peer, received: Received) -> None:
         try:

@@ -28,6 +28,10 @@ from protocol.messages import LeftRunning
 START_S: Final = 60.0
 """A worker that has not said Hello by then is taken for one that never will."""
 
+STARTING_LIMIT: Final = 64
+"""So many workers of a site are started at once. Each is an order and a report of the zygote's, which
+waits where too many are under way, as the pool does: both would wait for ever."""
+
 _S: Final = WorkerState
 _E: Final = WorkerEvent
 
@@ -49,15 +53,15 @@ class Roster:
     # -- from spawning to the end -------------------------------------------------------------------
 
     def start(self, now: float) -> list[Action]:
-        """Spawn what is missing to the size of each site."""
+        """Spawn what is missing to the size of each site; of many, some until those have come."""
         actions: list[Action] = []
         if self.stopping or self.failure is not None:
             return actions
-        alive = Counter(
-            worker.site for worker in self._workers.values() if worker.state in (_S.STARTING, _S.READY)
-        )
+        found = Counter((worker.site, worker.state) for worker in self._workers.values())
         for site, size in self._sites.sizes.items():
-            for _ in range(size - alive[site]):
+            starting = found[site, _S.STARTING]
+            missing = size - starting - found[site, _S.READY]
+            for _ in range(min(missing, STARTING_LIMIT - starting)):
                 self._spawned += 1
                 self._workers[self._spawned] = WorkerRecord(self._spawned, now + START_S, site)
                 actions.append(SpawnWorker(self._spawned))

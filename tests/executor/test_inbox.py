@@ -66,7 +66,7 @@ def test_an_attempt_is_sent_before_the_next_message_can_say_anything_to_it() -> 
     inbox.reports[RunId(1)] = log  # type: ignore[assignment]  # the verbs that are heard here
     machine.start(0.0)
     machine.started(1, 100)
-    machine.greeted(1)
+    machine.greeted(1, 0.0)
     for node in (1, 2):
         machine.invoke(invocation(node))
     lease = machine.lease(key(1))

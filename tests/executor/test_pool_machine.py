@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Unpack
@@ -33,7 +34,7 @@ from executor.ladder import NOTHING, Stepping
 from executor.limits import LimitOptions, Limits
 from executor.placement import AHEAD_LIMIT, STREAK
 from executor.pool_machine import PoolMachine
-from executor.roster import START_S
+from executor.roster import START_S, STARTING_LIMIT
 from executor.sites import LOCAL
 from executor.starting import IN_A_ROW, IN_A_WHILE, WHILE_S
 from executor.watching import Vitals
@@ -85,7 +86,7 @@ def ready_pool(size: int, *, pages: Pages | None = None, **limits: Unpack[LimitO
     for action in machine.start(0.0):
         assert isinstance(action, SpawnWorker)
         machine.started(action.worker, 100 + action.worker)
-        machine.greeted(action.worker)
+        machine.greeted(action.worker, 0.0)
     machine.to_examine(FAR)  # the next examination is no deadline that tests see
     return machine
 
@@ -154,11 +155,32 @@ def test_a_worker_that_greets_before_its_process_is_reported_is_waited_for() -> 
     """The zygote may be slower than what it has forked."""
     machine = PoolMachine(1)
     machine.start(0)
-    machine.greeted(1)
+    machine.greeted(1, 0.0)
     assert machine.state(1) is WorkerState.READY
     assert machine.starting
     machine.started(1, 1001)
     assert not machine.starting
+
+
+def test_of_many_workers_some_are_started_when_others_have_come_or_have_not() -> None:
+    """The channel to the zygote holds only so many orders and reports."""
+    machine = PoolMachine(3 * STARTING_LIMIT)
+    to_come = deque(each for each in machine.start(0.0) if isinstance(each, SpawnWorker))
+    assert len(to_come) == STARTING_LIMIT
+    ready = 0
+    while to_come:
+        worker = to_come.popleft().worker
+        if worker == 5:
+            actions = machine.exited(worker, 1, 0, 0.0)
+        else:
+            machine.started(worker, 100 + worker)
+            actions = machine.greeted(worker, 0.0)
+            ready += 1
+        to_come += (each for each in actions if isinstance(each, SpawnWorker))
+        assert len(to_come) <= STARTING_LIMIT
+    assert ready == 3 * STARTING_LIMIT
+    assert not machine.starting
+    machine.check()
 
 
 def test_an_exit_that_is_told_twice_counts_once() -> None:
@@ -194,7 +216,7 @@ def test_a_worker_that_comes_up_ends_the_row_but_many_failures_in_a_short_time_b
         now = failure * pause_s
         machine.exited(2 * failure + 1, 1, 0, now)
         if machine.failure is None:
-            machine.greeted(2 * failure + 2)
+            machine.greeted(2 * failure + 2, now)
             machine.exited(2 * failure + 2, 1, 0, now)
     assert (machine.failure is not None) is is_broken
 
@@ -250,7 +272,7 @@ def test_an_attempt_waits_for_the_first_worker_that_is_ready() -> None:
     machine.start(0.0)
     assert machine.invoke(invocation(1)) == []
     assert machine.is_in_line(key(1))
-    assert assigned(machine.greeted(2)) == [(2, 1)]
+    assert assigned(machine.greeted(2, 0.0)) == [(2, 1)]
     machine.check()
 
 
@@ -560,7 +582,7 @@ def test_a_worker_above_the_soft_limit_is_replaced_when_its_bodies_have_ended_f3
     assert machine.next_deadline() == 0.0
     assert machine.expire(6.0) == [DrainWorker(1)]
     assert machine.exited(1, 0, 0, 7.0) == []
-    assert assigned(machine.greeted(2)) == [(2, 2)]
+    assert assigned(machine.greeted(2, 0.0)) == [(2, 2)]
     machine.check()
 
 
@@ -607,7 +629,7 @@ def joined_pool() -> tuple[PoolMachine, int]:
     assert actions == [SpawnWorker(1), SpawnWorker(2)]
     for worker in (1, 2):
         machine.started(worker, 100 + worker)
-        machine.greeted(worker)
+        machine.greeted(worker, 0.0)
     return machine, site
 
 
@@ -616,7 +638,7 @@ def test_work_waits_until_workers_join() -> None:
     assert machine.start(0.0) == []
     assert machine.invoke(invocation(1)) == []
     machine.join(1, 0.0)
-    assert assigned(machine.greeted(1)) == [(1, 1)]
+    assert assigned(machine.greeted(1, 0.0)) == [(1, 1)]
     machine.check()
 
 
@@ -788,7 +810,7 @@ class PoolRules(RuleBasedStateMachine):
         worker = self.starting.pop(0)
         self.ready.append(worker)
         self.machine.started(worker, 1000 + worker)
-        self.apply(self.machine.greeted(worker))
+        self.apply(self.machine.greeted(worker, self.now))
 
     @precondition(lambda self: self.starting or self.ready)
     @rule(data=st.data(), current=st.integers(0, 5))

@@ -40,7 +40,7 @@ class Bench:
         self.machine.start(0.0)
         for worker in (1, 2):
             self.machine.started(worker, 100 + worker)
-            self.machine.greeted(worker)
+            self.machine.greeted(worker, 0.0)
         self.machine.to_examine(1e9)
         for _ in range(STREAK * AHEAD_LIMIT):
             self.machine._scheduler.note_end(TINY, BRIEF_S)

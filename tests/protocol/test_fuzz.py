@@ -165,7 +165,7 @@ def test_an_inbox_takes_whatever_a_greeted_worker_says_and_keeps_its_books() -> 
     machine = PoolMachine(1)
     machine.start(0.0)
     machine.started(1, 100)
-    machine.greeted(1)
+    machine.greeted(1, 0.0)
     inbox = Inbox(machine, ignore)
     for parts in envelopes("worker to coordinator", SHARE):
         if machine.lease(KEY) is None:
