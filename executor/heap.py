@@ -12,8 +12,8 @@ _trim: Final[Callable[[int], int] | None] = getattr(ctypes.CDLL(None), "malloc_t
 def trim() -> None:
     """Give back what lies free anywhere in the heap, where the C library can.
 
-    It keeps what is freed for the thread that has allocated it, and gives back only the end of that:
-    frames that ZeroMQ's thread has received would be held though nobody uses them any more.
+    Of itself it gives back only the end of what it holds: what lies before something still in use
+    would be held though nobody uses it any more.
     """
     if _trim is not None:
         _trim(0)

@@ -24,17 +24,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from executor.pool import Pool
-from executor.resources import Source, pollable
+from executor.resources import Source, descriptor
 from executor.shield import Shield
 
 _Event: TypeAlias = tuple[int, int]
 _Order: TypeAlias = tuple[Callable[[Any], None], Any]
-
-PASSES_PER_TURN: Final = 10
-"""So often, at most, a turn looks again for what has come since it began."""
 
 
 class Awaited(Protocol):
@@ -134,7 +131,10 @@ class Helm:
             if self.crash is not None:
                 raise self.crash
             self._turn(events)
-            self._rests_until = self._deadline
+            # A time that has not come stays, though nothing is due then any more: else this thread would
+            # be rung for each task that comes when nothing else is to be done.
+            has_come = self._rests_until <= monotonic()
+            self._rests_until = min(self._deadline, math.inf if has_come else self._rests_until)
 
     def rest(self) -> None:
         """Wait until there may be something to do, and take a turn."""
@@ -174,26 +174,16 @@ class Helm:
     def _turn(self, events: Sequence[_Event]) -> None:
         pool = self._pool
         now = monotonic()
-        for descriptor, _ in events:
-            if descriptor == self._nudge:
+        for readable, _ in events:
+            if readable == self._nudge:
                 if self._leader == threading.get_ident():
-                    _silence(descriptor)
-            elif (source := self._source_of.get(descriptor)) is not None:
+                    _silence(readable)
+            elif (source := self._source_of.get(readable)) is not None:
                 pool.on_readable(source, now)
         if self._deadline <= now:
             pool.on_deadline(now)
         self._obey()
         pool.flush()
-        # ZeroMQ tells nobody of what it saw while it sent.
-        passes = 0
-        while pool.has_input:
-            if passes == PASSES_PER_TURN:
-                self._ring(self._bell)
-                break
-            passes += 1
-            pool.take_input()
-            self._obey()
-            pool.flush()
         self._is_saturated = pool.is_saturated
         self._deadline = pool.next_deadline()
         if pool.sockets_changes != self._changes:
@@ -206,10 +196,10 @@ class Helm:
         A new set is made of them: of a descriptor that was closed, and may be another's by now, none
         can be told what has become in the old one.
         """
-        self._source_of = {_descriptor(source): source for source in sources}
+        self._source_of = {descriptor(source): source for source in sources}
         events = select.epoll()
-        for descriptor in (self._nudge, *self._source_of):
-            events.register(descriptor, select.EPOLLIN)
+        for each in (self._nudge, *self._source_of):
+            events.register(each, select.EPOLLIN)
         with self._state_lock:
             self._rest.unregister(self._events)
             self._rest.register(events, 0 if self._leader else select.EPOLLIN)
@@ -269,8 +259,3 @@ def _silence(eventfd: int) -> None:
 
 def _forever_is_none(timeout_s: float) -> float | None:
     return None if timeout_s == math.inf else timeout_s
-
-
-def _descriptor(source: Source) -> int:
-    each = pollable(source)
-    return each if isinstance(each, int) else each.FD

@@ -12,6 +12,7 @@ from executor.page import BEGUN, CURRENT, FENCE, PRINTED, SINCE, TARGET, Page
 from executor.traces import of_the_user
 from protocol.delivery import Epoch
 from protocol.framing import Parts, Session, coordinator_session, first_message
+from protocol.listener import ConnectionId
 from protocol.messages import (
     PROTOCOL_VERSION,
     AttemptKey,
@@ -112,8 +113,8 @@ class Peer(Writer):
         super().__init__(coordinator_session(Epoch(worker)))
         self.worker = worker
         self.token = secrets.token_bytes(32)
-        self.identity: bytes | None = None
-        """ZeroMQ's name of its connection, once it has said Hello."""
+        self.connection: ConnectionId | None = None
+        """Known once it has said Hello."""
         self.last_output = LastOutput()
         self._page = Page(page)
         self._printed = 0
@@ -121,7 +122,7 @@ class Peer(Writer):
     def proves(self, hello: Hello, pid: int) -> bool:
         """Whether a Hello, which the kernel says came from ``pid``, is this worker's first."""
         return (
-            self.identity is None
+            self.connection is None
             and hello.version == PROTOCOL_VERSION
             and hello.pid == pid
             and compare_digest(hello.token, self.token)

@@ -67,9 +67,6 @@ __all__ = ["Pool", "usable_cores"]
 
 log = logging.getLogger(__name__)
 
-ENVELOPES_PER_PASS: Final = 100
-"""At most so many are taken at one ``on_readable``, so that other sources get their turn."""
-
 _NAP_S: Final = 1.0
 """How long to wait for something to happen before looking at the deadlines again."""
 
@@ -128,7 +125,7 @@ class Pool:
         show = show or (DroppingPrint() if drop_output else pass_on)
         held = self._resources = Resources(self.workers, threads, show, drops_output=drop_output)
         self._release = weakref.finalize(self, held.release)
-        self._listener, self._peers = held.listener, held.peers
+        self._listener_descriptor, self._peers = held.listener.descriptor, held.peers
         self._sender = Sender(held, self._give_up_worker)
         self._reception = Reception(held, self._machine, self._inbox, self._do, self._sender.write, show)
         self._held: dict[AttemptKey, list[Callable[[], None]]] = {}  # verbs about attempts in line
@@ -320,8 +317,8 @@ class Pool:
 
     def on_readable(self, source: Source, now: float) -> None:
         """Take what has come on one of the ``sockets``. Early and repeated calls do no harm."""
-        if source is self._listener.socket:
-            self.take_input()
+        if source == self._listener_descriptor:
+            self._reception.listen()
         elif self._resources.hears_zygote_on(source):
             self._registry.hear_zygote(now)
         elif source in self._resources.pidfds:
@@ -329,22 +326,11 @@ class Pool:
         elif source in self._resources.outputs:
             self._reception.show(self._resources.outputs.read(source))
 
-    @property
-    def has_input(self) -> bool:
-        """Whether envelopes are there; ``sockets`` may be silent about what came during a ``flush``."""
-        return self._listener.has_input
-
-    def take_input(self) -> None:
-        """Take some of them."""
-        self._reception.listen(ENVELOPES_PER_PASS)
-
     def next_deadline(self) -> float:
         """When ``on_deadline`` is to be called, on the clock of ``time.monotonic``; maybe never."""
         if self._doomed:
             return 0.0
-        return min(
-            self._machine.next_deadline(), self._sender.next_deadline(), self._registry.next_deadline()
-        )
+        return min(self._machine.next_deadline(), self._registry.next_deadline())
 
     def on_deadline(self, now: float) -> None:
         """Do what is due. Early and repeated calls do no harm."""
@@ -356,7 +342,6 @@ class Pool:
             if vitals is not None:
                 self._do(self._machine.examined(worker, vitals, now))
         self._registry.expire(now)
-        self._sender.on_deadline(now)
 
     def flush(self) -> None:
         """Send what was written since the last call: to each worker one envelope, unless it is long."""

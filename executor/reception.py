@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 
@@ -14,8 +13,8 @@ from executor.peer import Peer, read_hello
 from executor.pool_machine import PoolMachine
 from executor.resources import ZYGOTE, Resources
 from protocol.errors import ProtocolError
+from protocol.listener import ConnectionId, Received
 from protocol.messages import FromCoordinator, Welcome
-from protocol.transport import Received
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +44,15 @@ class Reception:
         self._inbox = inbox
         self._do = do
         self._write = write
-        self._greeted: dict[bytes, Peer] = {}  # by ZeroMQ's name of the connection
+        self._greeted: dict[ConnectionId, Peer] = {}
 
-    def listen(self, limit: float = math.inf) -> None:
-        """Take the envelopes that are there, ``limit`` at most."""
-        taken = 0
-        while taken < limit and (received := self._listener.receive()) is not None:
-            taken += 1
-            peer = self._greeted.get(received.identity)
-            if peer is None:
-                self._greet(received)
-            else:
-                self._take(peer, received)
+    def listen(self) -> None:
+        """Take some of the envelopes that are there."""
+        self._take_in(self._listener.receive())
+
+    def listen_to_all(self) -> None:
+        """Take every envelope that is there."""
+        self._take_in(self._listener.receive_all())
 
     def read_output(self, worker: int) -> None:
         """Show what a worker has printed until now."""
@@ -84,8 +80,16 @@ class Reception:
 
     def forget(self, peer: Peer) -> None:
         """The worker has ended."""
-        if peer.identity is not None:
-            del self._greeted[peer.identity]
+        if peer.connection is not None:
+            del self._greeted[peer.connection]
+
+    def _take_in(self, arrived: list[Received]) -> None:
+        for received in arrived:
+            peer = self._greeted.get(received.connection)
+            if peer is None:
+                self._greet(received)
+            else:
+                self._take(peer, received)
 
     def _greet(self, received: Received) -> None:
         """Take the first envelope of a connection: a Hello that proves whom we have started."""
@@ -95,8 +99,8 @@ class Reception:
             self.strangers += 1
             self._do(self._machine.kill(self._machine.worker_of(received.pid)))
             return
-        peer.identity = received.identity
-        self._greeted[received.identity] = peer
+        peer.connection = received.connection
+        self._greeted[received.connection] = peer
         peer.session.read(received.parts)
         self._write(peer.worker, Welcome())
         self._do(self._machine.greeted(peer.worker, monotonic()))

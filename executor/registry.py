@@ -100,14 +100,14 @@ class Registry:
 
     def _tell_left(self, worker: int, left: dict[int, str]) -> None:
         if left and worker in self._peers:
-            self._reception.listen()  # it may have said whose they are
+            self._reception.listen_to_all()  # it may have said whose they are
             warning = self._machine.ended_with(worker, left, self._peers[worker].current)
             if warning is not None:
                 log.warning(warning)
 
     def _exited(self, worker: int, status: int | None, now: float, peak_bytes: int = 0) -> None:
         if worker in self._peers:
-            self._reception.listen()  # what it said before counts
+            self._reception.listen_to_all()  # what it said before counts
             self._reception.read_output(worker)
             current = (peer := self._peers[worker]).current
             evidence = replace(
@@ -123,7 +123,7 @@ class Registry:
         return status == -signal.SIGKILL and not by_us and self._resources.oom.explains_kill()
 
     def _zygote_ended(self, now: float) -> None:
-        self._reception.listen()
+        self._reception.listen_to_all()
         for worker in list(self._peers):
             self.bury(worker)
         status = self._resources.end_nursery()

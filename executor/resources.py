@@ -12,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import zmq
-
 from executor.actions import DumpStacks, Interrupt, KillWorker, TerminateWorker
 from executor.marks import SECRET_BYTES
 from executor.nursery import Nursery
@@ -22,10 +20,11 @@ from executor.orders import current_setup
 from executor.output import Outputs, Print, Printed
 from executor.page import create_page
 from executor.peer import Peer
-from protocol.transport import Listener, SessionDirectory
+from protocol.directory import SessionDirectory
+from protocol.listener import Listener
 
 Source: TypeAlias = Any
-"""What a pool's owner polls for reading: a ZeroMQ socket, a socket or a descriptor."""
+"""What a pool's owner polls for reading: a socket or a descriptor."""
 
 
 log = logging.getLogger(__name__)
@@ -70,12 +69,11 @@ class Resources:
         self._drops_output = drops_output
         self._directory = SessionDirectory.create()
         try:
-            self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+            self.listener = Listener(self._directory.endpoint)
             try:
-                self.listener = Listener(self._context, self._directory.endpoint)
                 self.start_nursery()
             except BaseException:
-                self._context.destroy()
+                self.listener.close()
                 raise
         except BaseException:
             self.outputs.close()
@@ -88,7 +86,7 @@ class Resources:
 
     def sources(self) -> list[Source]:
         channel = [] if self.nursery is None else [self.nursery.channel]
-        return [self.listener.socket, *channel, *self.pidfds, *self.outputs]
+        return [self.listener.descriptor, *channel, *self.pidfds, *self.outputs]
 
     @property
     def changes(self) -> int:
@@ -102,11 +100,11 @@ class Resources:
 
     def wait(self, timeout_s: float) -> list[Source]:
         """Which of the sources are readable, as soon as one is or the time is up."""
-        poller = zmq.Poller()
-        sources = {pollable(source): source for source in self.sources()}
+        poll = select.poll()
+        sources = {descriptor(source): source for source in self.sources()}
         for each in sources:
-            poller.register(each, zmq.POLLIN)
-        return [sources[each] for each, _ in poller.poll(int(timeout_s * 1000) + 1)]
+            poll.register(each, select.POLLIN)
+        return [sources[each] for each, _ in poll.poll(int(timeout_s * 1000) + 1)]
 
     def hears_zygote_on(self, source: Source) -> bool:
         return self.nursery is not None and source is self.nursery.channel
@@ -149,8 +147,8 @@ class Resources:
     def bury(self, worker: int) -> Peer:
         """Give back what a worker had that has ended. Its pidfd stays until it has been noticed."""
         peer = self.peers.pop(worker)
-        if peer.identity is not None:
-            self.listener.forget(peer.identity)
+        if peer.connection is not None:
+            self.listener.forget(peer.connection)
         peer.close()
         return peer
 
@@ -200,17 +198,16 @@ class Resources:
             os.close(pidfd)
         self.pidfds.clear()
         self.listener.close()
-        self._context.term()
         self._directory.remove()
 
 
-def pollable(source: Source) -> zmq.Socket[bytes] | int:
-    """What ``zmq.Poller`` gives back for a source."""
-    return source if isinstance(source, int | zmq.Socket) else int(source.fileno())
+def descriptor(source: Source) -> int:
+    """By which the system knows a source."""
+    return source if isinstance(source, int) else int(source.fileno())
 
 
 def reserve_descriptors(workers: int) -> None:
-    """See to it that the workers' descriptors fit: libzmq aborts the process where they do not (F14)."""
+    """See to it that the workers' descriptors fit (F14)."""
     held = sum(1 for _ in Path("/proc/self/fd").iterdir())
     needed = held + workers * _DESCRIPTORS_PER_WORKER + _DESCRIPTORS_SPARE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from time import monotonic
-from typing import Final
 
 from executor.peer import Peer
 from executor.resources import Resources
 from protocol.messages import FromCoordinator
-
-RETRY_S: Final = 0.002
-"""After this time what ZeroMQ did not take is offered again."""
 
 
 class Sender:
@@ -27,7 +21,6 @@ class Sender:
         self._peers = resources.peers
         self._give_up = give_up
         self._written: dict[int, Peer] = {}
-        self._retry_at = math.inf
 
     def peer(self, worker: int) -> Peer:
         """A worker that is about to be written to: what is written leaves with the next flush."""
@@ -45,20 +38,9 @@ class Sender:
         """Send what was written since the last call."""
         written, self._written = self._written, {}
         for peer in written.values():
-            assert peer.identity is not None
+            assert peer.connection is not None
             for parts in peer.session.take():
-                sent = self._listener.send(peer.identity, parts)
+                sent = self._listener.send(peer.connection, parts)
                 # One that is dead anyway will be reported with the true cause.
                 if not sent and not self._resources.has_ended(peer.worker):
                     self._give_up(peer.worker)
-        if self._retry_at == math.inf and self._listener.has_backlog:  # else it is due already
-            self._retry_at = monotonic() + RETRY_S
-
-    def next_deadline(self) -> float:
-        return self._retry_at
-
-    def on_deadline(self, now: float) -> None:
-        """Offer again what was not taken, if it is time to."""
-        if self._retry_at <= now:
-            self._listener.send_backlog()
-            self._retry_at = now + RETRY_S if self._listener.has_backlog else math.inf

@@ -1,7 +1,7 @@
 """The process that workers are forked from: a fresh interpreter with all imports done.
 
 Theory of operation. A pool starts one zygote and tells it to fork workers, which takes two
-milliseconds where an interpreter takes fifty. The zygote has no thread and no ZeroMQ context, so a
+milliseconds where an interpreter takes fifty. The zygote has no thread and no ZeroMQ, so a
 fork of it is whole. It is the workers' parent: it learns each one's end from a pidfd, ends what the
 worker has left running (its process group, and daemons, whose parent the worker was), reaps it and
 reports how it ended. When the pool's process is gone it kills every worker with all descendants,

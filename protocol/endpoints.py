@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from protocol.transport import InsecureTransport, require_private, require_short
+from protocol.directory import InsecureTransport, require_private, require_short
 
 _PREFIX: Final = "ipc://"
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid

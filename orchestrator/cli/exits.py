@@ -56,8 +56,8 @@ def _code_of_service(error: BaseException) -> int | None:
         ServiceError,
         VersionMismatch,
     )
+    from protocol.directory import InsecureTransport  # noqa: PLC0415
     from protocol.endpoints import EndpointError, EndpointInUse, NobodyListens  # noqa: PLC0415
-    from protocol.transport import InsecureTransport  # noqa: PLC0415
 
     if isinstance(error, VersionMismatch):
         return MISMATCH

@@ -28,7 +28,6 @@ from orchestrator.event_loop import (
     current_event_loop,
     readable,
     sleep,
-    timeout,
 )
 from orchestrator.event_loop.signals import sigterm_raises
 from orchestrator.pump import Pump
@@ -63,13 +62,12 @@ from protocol.client_messages import (
 from protocol.endpoints import claimed
 from protocol.errors import ProtocolError
 from protocol.framing import Envelope, Session, service_session
-from protocol.transport import Listener, Received, open_context
+from protocol.listener import ConnectionId, Listener, Received
 
 log = logging.getLogger(__name__)
 
-ENVELOPES_PER_PASS: Final = 100
 _CLIENTS: Final = 1000  # so many may be connected, if the system allows so many descriptors
-_BACKLOG_S: Final = 0.005
+_NAP_S: Final = 0.005
 _PARTING_S: Final = 5.0  # at most, for what was sent last to be taken
 _Handler = Callable[[Client, Any, Envelope[FromClient]], None]
 
@@ -92,13 +90,11 @@ def serve(
         PoolBroken: no worker comes up.
         KeyboardInterrupt, SystemExit: SIGINT or SIGTERM; all is given back.
     """
-    # libzmq ends the process where it cannot accept a connection (F14).
-    with suppress(OSError):
+    with suppress(OSError):  # then fewer clients can connect
         reserve_descriptors(_CLIENTS)
     with sigterm_raises(), ExitStack() as stack:
-        context = stack.enter_context(open_context())
         with claimed(endpoint) as bound:
-            listener = Listener(context, bound)
+            listener = Listener(bound)
             stack.callback(os.unlink, bound.removeprefix("ipc://"))
             stack.callback(listener.close, _PARTING_S)
         flows = Flows()
@@ -118,12 +114,11 @@ class Service:
         self._flows = flows
         flows.attach(pool, self._pump)
         self._agents = Agents(pool)
-        self._clients: dict[bytes, Client] = {}
+        self._clients: dict[ConnectionId, Client] = {}
         self._watchers: dict[Client, TaskHandle[None]] = {}
         self._written: dict[Client, None] = {}
         self._started = monotonic()
         self._draining = False
-        self._is_resending = False
         self._over = Event()
         self._crash: BaseException | None = None
         self.strangers = 0
@@ -159,11 +154,9 @@ class Service:
         finally:
             self._flows.cancel_all()
             while self._flows.count:
-                await sleep(_BACKLOG_S)
+                await sleep(_NAP_S)
             listening.cancel()
             self._flush()
-            with suppress(TimeoutError), timeout(_PARTING_S):
-                await self._send_backlog()
             self._pump.remove(self)
             self._pump.close()
             for client in list(self._clients.values()):
@@ -193,15 +186,12 @@ class Service:
 
     async def _listen(self) -> None:
         while True:
-            await readable(self._listener.socket)
-            for _ in range(ENVELOPES_PER_PASS):
-                received = self._listener.receive()
-                if received is None:
-                    break
+            await readable(self._listener.descriptor)
+            for received in self._listener.receive():
                 self._take(received)
 
     def _take(self, received: Received) -> None:
-        client = self._clients.get(received.identity)
+        client = self._clients.get(received.connection)
         if client is None:
             self._greet(received)
             return
@@ -240,7 +230,7 @@ class Service:
         self.strangers += 1
         session.add(Refused(SERVICE_VERSION, platform.python_version(), os.getpid()))
         for parts in session.take():
-            self._listener.send(received.identity, parts)
+            self._listener.send(received.connection, parts)
 
     def _welcome(self, received: Received, session: Session[ToClient, FromClient]) -> None:
         try:
@@ -248,8 +238,8 @@ class Service:
         except ProcessLookupError:
             return  # it has ended already
         is_behind = self._listener.is_behind
-        client = Client(received.identity, received.pid, pidfd, session, self._note_written, is_behind)
-        self._clients[client.identity] = client
+        client = Client(received.connection, received.pid, pidfd, session, self._note_written, is_behind)
+        self._clients[client.connection] = client
         self._watchers[client] = current_event_loop().create_task(self._watch(client))
         version, workers, endpoint = platform.python_version(), self._pool.workers, self._pool.endpoint
         path = list(sys.path)
@@ -297,7 +287,7 @@ class Service:
 
     async def _end_when_idle(self) -> None:
         while self._flows.count:
-            await sleep(_BACKLOG_S)
+            await sleep(_NAP_S)
         self._over.set()
 
     def _stop(self, client: Client, message: StopService, _: Envelope[FromClient]) -> None:
@@ -327,8 +317,8 @@ class Service:
     def _forget(self, client: Client) -> None:
         client.is_gone = True
         self._written.pop(client, None)
-        del self._clients[client.identity]
-        self._listener.forget(client.identity)
+        del self._clients[client.connection]
+        self._listener.forget(client.connection)
         watcher = self._watchers.pop(client, None)
         if watcher is not None:
             watcher.cancel()
@@ -346,19 +336,9 @@ class Service:
         written, self._written = self._written, {}
         for client in written:
             for parts in client.session.take():
-                if not self._listener.send(client.identity, parts):
+                if not self._listener.send(client.connection, parts):
                     self._gone(client)
                     break
-        if self._listener.has_backlog and not self._is_resending:
-            self._is_resending = True
-            current_event_loop().create_task(self._send_backlog())
-
-    async def _send_backlog(self) -> None:
-        """Offer again what ZeroMQ did not take; once the service is over, not for long."""
-        while self._listener.has_backlog:
-            await sleep(_BACKLOG_S)
-            self._listener.send_backlog()
-        self._is_resending = False
 
 
 def _fits(hello: ClientHello) -> bool:

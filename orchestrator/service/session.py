@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from protocol.client_messages import FromClient, ToClient
 from protocol.framing import Session
+from protocol.listener import ConnectionId
 
 
 class Client:
@@ -13,15 +14,14 @@ class Client:
 
     def __init__(
         self,
-        identity: bytes,
+        connection: ConnectionId,
         pid: int,
         pidfd: int,
         session: Session[ToClient, FromClient],
         on_write: Callable[[Client], None],
-        is_behind: Callable[[bytes], bool],
+        is_behind: Callable[[ConnectionId], bool],
     ) -> None:
-        self.identity = identity
-        """ZeroMQ's name of its connection."""
+        self.connection = connection
         self.pid = pid
         self.pidfd = pidfd
         self.session = session
@@ -38,4 +38,4 @@ class Client:
     @property
     def is_behind(self) -> bool:
         """Whether so much is unread by it that what it can do without had better be left out."""
-        return self._is_behind(self.identity)
+        return self._is_behind(self.connection)

@@ -51,7 +51,7 @@ def pool(shared_pool: ProcessExecutor) -> Iterator[ProcessExecutor]:
 def wait_for_workers(executor: ProcessExecutor) -> None:
     assert executor._driver is not None
     resources = executor._driver._pool._resources
-    until(lambda: sum(peer.identity is not None for peer in list(resources.peers.values())) == 2)
+    until(lambda: sum(peer.connection is not None for peer in list(resources.peers.values())) == 2)
 
 
 # -- tasks -----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from protocol.directory import InsecureTransport
 from protocol.endpoints import (
     BadEndpoint,
     EndpointInUse,
@@ -17,7 +18,6 @@ from protocol.endpoints import (
     find_listener,
     path_of,
 )
-from protocol.transport import InsecureTransport
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from protocol.client_messages import (
     WorkerStarted,
 )
 from protocol.framing import service_session
-from protocol.transport import Listener, open_context
+from protocol.listener import ConnectionId, Listener
 
 STEPS = ("connected", "greeted", "joined", "has a worker")
 SOCKET_TO_PROCESS_S = 0.3
@@ -31,13 +31,12 @@ SOCKET_TO_PROCESS_S = 0.3
 
 def main(endpoint: str, step: str) -> None:
     os.umask(0o077)
-    with open_context() as context:
-        listener = Listener(context, endpoint)
-        sys.stderr.write("listening\n")
-        worker = deal_with_agent(listener, endpoint, STEPS.index(step))
-        sys.stderr.write("reached\n")
-        sys.stdin.read()
-        listener.close(0.1)
+    listener = Listener(endpoint)
+    sys.stderr.write("listening\n")
+    worker = deal_with_agent(listener, endpoint, STEPS.index(step))
+    sys.stderr.write("reached\n")
+    sys.stdin.read()
+    listener.close(0.1)
     if worker is not None:
         os.kill(worker, signal.SIGKILL)  # so that the agent has to tell us something
     time.sleep(SOCKET_TO_PROCESS_S)
@@ -47,12 +46,13 @@ def deal_with_agent(listener: Listener, endpoint: str, step: int) -> int | None:
     """The pid of the worker, if it goes so far."""
     session = service_session()
 
-    def hear() -> tuple[bytes, FromClient]:
-        while (received := listener.receive()) is None:
+    def hear() -> tuple[ConnectionId, FromClient]:
+        while not (arrived := listener.receive()):
             time.sleep(0.001)
+        (received,) = arrived
         envelope = session.read(received.parts)
         assert envelope is not None
-        return received.identity, envelope.messages[0]
+        return received.connection, envelope.messages[0]
 
     def say(message: ToClient) -> None:
         session.add(message)

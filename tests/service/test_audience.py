@@ -8,6 +8,7 @@ from orchestrator.service.ended import ENDS_BYTES, REMEMBERED, EndedFlows
 from orchestrator.service.session import Client
 from protocol.client_messages import Finished, NodeProgress, Printed, Progress, RunStatus, ToClient
 from protocol.framing import client_session, service_session
+from protocol.listener import ConnectionId
 from protocol.messages import RunId
 
 RUN = RunId(3)
@@ -21,7 +22,7 @@ class Listener:
         self.behind = False
         self._theirs = client_session()
         self._ours = service_session()
-        self.client = Client(b"x", 1, -1, self._ours, lambda _: None, lambda _: self.behind)
+        self.client = Client(ConnectionId(1), 1, -1, self._ours, lambda _: None, lambda _: self.behind)
 
     def heard(self) -> list[ToClient]:
         read = map(self._theirs.read, self._ours.take())

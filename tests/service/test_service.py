@@ -35,8 +35,8 @@ from orchestrator.service.errors import (
 )
 from orchestrator.service.server import serve
 from protocol.client_messages import Accepted, RunStatus, Submit
+from protocol.directory import InsecureTransport
 from protocol.endpoints import EndpointInUse, NobodyListens
-from protocol.transport import InsecureTransport
 from tests.service.conftest import started
 
 

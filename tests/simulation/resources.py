@@ -23,9 +23,9 @@ from executor.watching import Vitals
 from protocol.delivery import Epoch
 from protocol.framing import Envelope, Parts, coordinator_session
 from protocol.link import Link
+from protocol.listener import ConnectionId, Received
 from protocol.messages import AttemptKey, Drain, FromCoordinator, FromWorker
 from protocol.resumable import ResumableSession
-from protocol.transport import Received
 from tests.simulation.bodies import SimulatedPage
 from tests.simulation.faults import Faults, Flaw
 from tests.simulation.network import End, connect
@@ -44,7 +44,7 @@ class SimulatedPeer(Peer):
         session = coordinator_session(Epoch(worker), RESENDING)
         link = Link(LIVENESS, world.random.random, world.now, connects=False)
         self.resumable = ResumableSession(session, link, connects=False)
-        self.taken: Envelope[FromWorker] | None = None
+        self.taken: deque[Envelope[FromWorker]] = deque()
         pool_session: Any = _SessionOfPool(self)
         self.session = pool_session
 
@@ -75,36 +75,37 @@ class _SessionOfPool:
         return [[]]  # one envelope, say: the listener pumps
 
     def read(self, parts: Parts) -> Envelope[FromWorker] | None:
-        return self._peer.taken
+        return self._peer.taken.popleft()
 
 
 class SimulatedListener:
     def __init__(self, resources: SimulatedResources) -> None:
-        self.socket = object()
-        self.has_backlog = False
+        self.descriptor = object()
         self._resources = resources
         self._arrived: deque[tuple[int, Envelope[FromWorker], Parts]] = deque()
 
     def arrived(self, worker: int, envelope: Envelope[FromWorker], parts: Parts) -> None:
         self._arrived.append((worker, envelope, parts))
 
-    def receive(self) -> Received | None:
+    def receive_all(self) -> list[Received]:
+        received: list[Received] = []
         while self._arrived:
             worker, envelope, parts = self._arrived.popleft()
             peer = self._resources.simulated_peers.get(worker)
             if peer is not None:
-                peer.taken = envelope
-                return Received(b"%d" % worker, self._resources.processes[worker].pid, parts)
-        return None
+                peer.taken.append(envelope)
+                pid = self._resources.processes[worker].pid
+                received.append(Received(ConnectionId(worker), pid, parts))
+        return received
 
-    def send(self, identity: bytes, parts: Parts) -> bool:
-        end = self._resources.ends[int(identity)]
+    receive = receive_all
+
+    def send(self, connection: ConnectionId, parts: Parts) -> bool:
+        end = self._resources.ends[connection]
         end.pump()
         return not end.is_over
 
-    def send_backlog(self) -> None: ...
-
-    def forget(self, identity: bytes) -> None: ...
+    def forget(self, connection: ConnectionId) -> None: ...
 
 
 class SimulatedNursery:
@@ -157,7 +158,7 @@ class SimulatedResources:
     # -- what a pool asks of its resources ----------------------------------------------------------
 
     def sources(self) -> list[Any]:
-        return [self.listener.socket]
+        return [self.listener.descriptor]
 
     def watch(self, pidfd: int, worker: int) -> None:
         self.pidfds[pidfd] = worker
@@ -307,4 +308,4 @@ class SimulatedResources:
     def _heard(self, worker: int, envelope: Envelope[FromWorker], parts: Parts) -> None:
         self.history.append((worker, parts))
         self.listener.arrived(worker, envelope, parts)
-        self.world.soon(lambda: self.notify(self.listener.socket), 0.001)
+        self.world.soon(lambda: self.notify(self.listener.descriptor), 0.001)
