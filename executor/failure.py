@@ -13,6 +13,9 @@ from protocol.messages import ErrorReport, Fault
 from protocol.serialization import SerializationError, dumps
 from protocol.values import Value
 
+TEXT_LIMIT: Final = 1 << 20
+"""So many characters of a text travel at most; of a longer one the beginning and the end."""
+
 _OURS: Final = frozenset(
     str(Path(__file__).with_name(f"{name}.py"))
     for name in (
@@ -50,12 +53,23 @@ def describe(
     report = ErrorReport(
         fault,
         type(error).__qualname__,
-        _message(error),
-        text,
+        sendable(_message(error)),
+        sendable(text),
         os.getpid(),
         fault is Fault.BODY and isinstance(error, retry_on),
     )
     return report, cause
+
+
+def sendable(text: str) -> str:
+    """The text as a message can carry it: not too long, and without halves of characters.
+
+    Those stand in texts that name a file whose name is no UTF-8.
+    """
+    if len(text) > TEXT_LIMIT:
+        half = TEXT_LIMIT // 2
+        text = f"{text[:half]}\n[... {len(text) - 2 * half} characters ...]\n{text[-half:]}"
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _why_it_stays(error: BaseException) -> str:

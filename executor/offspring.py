@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from executor.failure import sendable
+
 
 class Offspring(NamedTuple):
     """Pids, and the names of threads."""
@@ -32,7 +34,7 @@ class OffspringWatch:
         processes, threads = set(running(children_of("self"))), _threads()
         found = Offspring(
             sorted(processes - self._processes),
-            [thread.name for thread in threads if thread not in self._threads],
+            [sendable(thread.name) for thread in threads if thread not in self._threads],
         )
         self._processes, self._threads = processes, threads
         self._count = threading.active_count()
