@@ -10,6 +10,8 @@ import sys
 from contextlib import suppress
 from typing import Any, Final
 
+from executor.page import Page
+
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM, signal.SIGCHLD)
 _LIMITS: Final = (
     resource.RLIMIT_AS,
@@ -30,8 +32,9 @@ class Custody:
     It keeps duplicates of the standard descriptors, far from those that bodies close by accident.
     """
 
-    def __init__(self, traces: int) -> None:
-        """``traces`` is the descriptor that stacks are written to."""
+    def __init__(self, page: Page, traces: int) -> None:
+        """``traces`` is the descriptor that stacks are written to, behind the page."""
+        self._page = page
         self._traces = traces
         self._look_at = 0.0
         self._directory = os.open(".", os.O_PATH | os.O_CLOEXEC)
@@ -61,6 +64,7 @@ class Custody:
                 signal.signal(number, handler)
         faulthandler.unregister(signal.SIGUSR2)  # Python does not know whether it is still set
         faulthandler.register(signal.SIGUSR2, self._traces)
+        self._page.make_room(self._traces)
         for kind, limits in self._limits.items():
             if resource.getrlimit(kind) != limits:
                 with suppress(ValueError, OSError):

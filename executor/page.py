@@ -32,6 +32,10 @@ FENCE: Final = 5
 """The cell with the number of the first attempt that may not be begun now; 0 for none. Written by the
 coordinator, before it reads ``BEGUN`` and sends ``Revoke``, upon which the worker takes it away."""
 
+TRACED: Final = 6
+"""The cell that says upto where in the mapping the coordinator has read the worker's stacks; 0 at first.
+Written by the coordinator when it has read some, and by the worker when it starts over."""
+
 TRACES_BYTES: Final = 64 * 1024
 
 
@@ -48,14 +52,26 @@ class Page:
         self.cells = whole.cast("q")
         self.times = whole.cast("d")
         whole.release()
-        self._read_upto = mmap.PAGESIZE
 
     def trace(self) -> str:
         """The stacks that the worker has written since the last call; empty if none."""
-        written = self._map.find(b"\0", self._read_upto)
-        text = self._map[self._read_upto : written if written >= 0 else len(self._map)]
-        self._read_upto += len(text)
+        start = self.cells[TRACED] or mmap.PAGESIZE
+        written = self._map.find(b"\0", start)
+        text = self._map[start : written if written >= 0 else len(self._map)]
+        if text:
+            self.cells[TRACED] = start + len(text)
         return text.decode(errors="replace").strip()
+
+    def make_room(self, traces: int) -> None:
+        """In the worker: start over with its stacks, if they take much room and all have been read.
+
+        ``traces`` is the descriptor that they are written to.
+        """
+        upto = os.lseek(traces, 0, os.SEEK_CUR)
+        if upto > mmap.PAGESIZE + TRACES_BYTES // 2 and self.cells[TRACED] == min(upto, len(self._map)):
+            os.lseek(traces, mmap.PAGESIZE, os.SEEK_SET)
+            self._map[mmap.PAGESIZE :] = bytes(TRACES_BYTES)
+            self.cells[TRACED] = 0
 
     def close(self) -> None:
         self.cells.release()

@@ -110,7 +110,7 @@ def run(birth: Birth, endpoint: str) -> NoReturn:
     session = worker_session(Epoch(birth.worker))
     session.add(hello)
     worker = Worker(connection, session, page=page, printing=printing)
-    worker.custody = Custody(birth.page)
+    worker.custody = Custody(page, birth.page)
     worker.offspring = OffspringWatch()
     os.register_at_fork(after_in_child=connection.close)  # what a body forks must not write to it
     try:

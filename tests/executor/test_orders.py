@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import socket
 import sys
@@ -22,7 +23,7 @@ from executor.orders import (
     receive_spawn,
     send,
 )
-from executor.page import CURRENT, TARGET, Page, create_page
+from executor.page import CURRENT, TARGET, TRACES_BYTES, Page, create_page
 
 
 def test_warning_filters_act_alike_after_the_way() -> None:
@@ -90,3 +91,26 @@ def test_two_mappings_of_a_page_are_the_same_memory_zero_at_first() -> None:
     assert other.cells[TARGET] == 0
     one.close()
     other.close()
+
+
+def test_stacks_are_read_once_each_and_there_is_always_room_for_more_f6() -> None:
+    """A worker whose bodies ran out of time some thirty times had no room for what hung it next."""
+    traces = create_page()
+    worker, coordinator = Page(traces), Page(traces)
+    os.lseek(traces, mmap.PAGESIZE, os.SEEK_SET)
+    assert coordinator.trace() == ""
+    for number in range(100):
+        stacks = f"stacks {number}: {'x' * (TRACES_BYTES // 10)}"
+        os.write(traces, stacks.encode())
+        worker.make_room(traces)  # which loses none that was not read
+        assert coordinator.trace() == stacks
+        assert coordinator.trace() == ""
+        worker.make_room(traces)
+    os.write(traces, b"x" * 2 * TRACES_BYTES)  # more than there can be room for
+    assert coordinator.trace()
+    worker.make_room(traces)
+    os.write(traces, b"the next")
+    assert coordinator.trace() == "the next"
+    os.close(traces)
+    worker.close()
+    coordinator.close()
