@@ -46,13 +46,14 @@ class FlowDefinitionError(InvalidFlowError, AttributeError):
     def __str__(self) -> str:
         if len(self.problems) == 1:
             return self.problems[0]
-        shown = [f"  - {problem}" for problem in self.problems[:_PROBLEMS_SHOWN]]
+        shown = [f"  - {problem}" for problem in self.problems[:PROBLEMS_SHOWN]]
         hidden = len(self.problems) - len(shown)
         more = [f"  … and {hidden} more"] if hidden else []
         return "\n".join([f"the flow has {len(self.problems)} mistakes:", *shown, *more])
 
 
-_PROBLEMS_SHOWN: Final = 20
+PROBLEMS_SHOWN: Final = 20
+"""A message lists so many mistakes; ``problems`` holds all."""
 
 
 class NotSerializableError(InvalidFlowError, TypeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from orchestrator.errors import PROBLEMS_SHOWN
 from orchestrator.graph.draft import UNCONNECTED, DraftNode, OutputRef, Placeholder, Scope
 from orchestrator.graph.nearest import did_you_mean
 
@@ -90,5 +91,10 @@ class Names:
                 f"{where} before it was defined, and it is not a node but {held!r}; "
                 "define it before its first use"
             )
-        nodes = [name for name, held in self._held.items() if isinstance(held, DraftNode)]
-        return f"{where}, which is not defined in {self._called}{did_you_mean(name, nodes)}"
+        return f"{where}, which is not defined in {self._called}{self._near(name)}"
+
+    def _near(self, name: str) -> str:
+        """A hint, as long as somebody will read it: to search all names takes milliseconds."""
+        if len(self.problems) >= PROBLEMS_SHOWN:
+            return ""
+        return did_you_mean(name, [each for each, of in self._held.items() if isinstance(of, DraftNode)])

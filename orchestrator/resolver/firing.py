@@ -130,7 +130,7 @@ class Firing:
         queued = len(self.ready)
         self._demand_all(node, run)
         if self.listener is not None:
-            self.listener.solved(node, list(self.ready)[queued:])
+            self.listener.solved(node, [self.ready[index] for index in range(queued, len(self.ready))])
 
     def _demand_all(self, node: int, run: int) -> None:
         pending = [(node, run)]

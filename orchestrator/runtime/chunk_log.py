@@ -124,6 +124,11 @@ class ChunkLog:
         self.keepers = 0
         self.is_whole = True
 
+    @property
+    def first(self) -> int:
+        """The first chunk that is kept; ``count`` if none is."""
+        return self._blocks[0].first if self._blocks else self._base
+
     def append(self, values: list[Value], width: int) -> None:
         """Add rows of ``width`` values, of which the log keeps its own width.
 

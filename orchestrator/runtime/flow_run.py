@@ -105,7 +105,7 @@ class FlowRun:
             elif self._firing.held_up:
                 self._progress.suspect(self.nodes[self._firing.held_up.pop()])
             elif self._progress.suspects:
-                self._repair.look_at(self._progress.take_suspects())
+                self._repair.look_at_suspects()
             elif self._firing.ready:
                 self.is_unsettled = True
                 return
@@ -242,8 +242,7 @@ class FlowRun:
         for edge in node.finals_in:
             self._finals.write(edge.producer)
         self.streams.close(node)
-        if self.limits.are_out_of_reach(self.nodes):
-            self.stop(Done(()))
+        self.limits.give_up(node)
 
     def end_run(self, run: Run, outputs: list[Value] | None, broken: Broken | None = None) -> None:
         """The body is done: end the streams it reads and writes, then write its final value."""
@@ -270,7 +269,8 @@ class FlowRun:
         running = [node for node in self.nodes if node.run is not None]
         unmet = [node for node in self.nodes if self._is_unmet(node)]
         # Others wait for nothing, so no deadlock leads through them.
-        if self._repair.look_at([*running, *unmet], at_rest=True):
+        self._progress.suspects.extend([*running, *unmet])
+        if self._repair.look_at_suspects(at_rest=True):
             return
         if unmet:
             self._repair.end([])

@@ -19,13 +19,16 @@ def allowance(node: Node, *, is_wanted_again: bool) -> int:
     assert run is not None
     room = UNLIMITED
     has_use = bool(node.finals_out) or node.drains_itself or is_wanted_again
-    for edge in node.streams_out:
+    # Readers take a chunk mostly in their order: from the end, one that has yet to is found at once.
+    for edge in reversed(node.streams_out):
         reading = edge.readings[run.number]
         if reading.live:
             room = min(room, edge.capacity - edge.untaken)
+            if room <= 0:
+                return run.emitted
             # An edge that was widened has a window from then on.
             has_use = has_use or edge.capacity > 1 or is_asked(edge, reading)
-    if not has_use or room <= 0:
+    if not has_use:
         return run.emitted
     return UNLIMITED if room == UNLIMITED else run.emitted + room
 

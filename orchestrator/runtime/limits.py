@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from orchestrator.resolver.generations import compare
 from orchestrator.runtime.job import Job
-from orchestrator.runtime.outcome import LimitReached, Outcome
+from orchestrator.runtime.outcome import Done, LimitReached, Outcome
 from orchestrator.runtime.state import Node
 from orchestrator.spec import ConstantInput
 
@@ -16,6 +16,7 @@ class Limits:
 
     def __init__(self, job: Job, stop: Callable[[Outcome], None]) -> None:
         self._by_node = job.limits
+        self._in_reach = set(job.limits)  # nodes that may run again; membership only, never iterated
         self._of_constants = job.constant_limit
         self._stop = stop
         self._watcher = job.watcher
@@ -37,9 +38,11 @@ class Limits:
         self._stop(LimitReached(node.name, generation))
         return True
 
-    def are_out_of_reach(self, nodes: Sequence[Node]) -> bool:
-        """Whether there are limits, and no node that has one will run again."""
-        return bool(self._by_node) and all(nodes[index].is_dead for index in self._by_node)
+    def give_up(self, node: Node) -> None:
+        """The node never runs again: that ends the run if no node that has a limit does."""
+        self._in_reach.discard(node.index)
+        if self._by_node and not self._in_reach:
+            self._stop(Done(()))
 
     def reached_by_constant(self, node: Node, run: int) -> bool:
         """The node starts a run, for which its constants emit one generation each (rule 15)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from orchestrator.runtime.gate import goes_on
 from orchestrator.runtime.state import Node
 from orchestrator.runtime.watching import Watcher
@@ -16,7 +18,7 @@ class Progress:
 
     def __init__(self, watcher: Watcher | None = None) -> None:
         self.count = 0
-        self.suspects: list[Node] = []
+        self.suspects: deque[Node] = deque()
         self._watcher = watcher
 
     def note(self, node: Node) -> None:
@@ -38,7 +40,7 @@ class Progress:
         self.suspects.append(node)
 
     def suspect_upstream(self, node: Node) -> None:
-        """A reader of the node left: it may rest for good, and nothing it reads may wait for it."""
+        """The node is parked: nothing that it reads, however far up, may wait for it any more."""
         pending = [node]
         seen = {node.index}
         while pending:
@@ -49,7 +51,3 @@ class Progress:
                     self.suspects.append(producer)
                     if producer.run is not None:
                         pending.append(producer)
-
-    def take_suspects(self) -> list[Node]:
-        suspects, self.suspects = self.suspects, []
-        return suspects

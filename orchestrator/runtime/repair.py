@@ -44,22 +44,22 @@ class Repair:
         self._finals = finals
         self._stop = stop
 
-    def look_at(self, suspects: list[Node], *, at_rest: bool = False) -> bool:
+    def look_at_suspects(self, *, at_rest: bool = False) -> bool:
         """Repair one deadlock that a suspect leads to, or end the run by it; False if there is none."""
-        deadlock = find_deadlock(suspects, self.waits_of, self._is_parked)
-        if deadlock is None:
-            return False
-        edge = edge_to_widen(deadlock)
-        if edge is None and not is_certain(deadlock):
-            if not at_rest:
-                return False
-            edge = edge_to_widen(waits_behind(deadlock, self.waits_of))
-        if edge is None:
-            self.end(deadlock)
-        else:
-            self._widen(edge)
-            self._progress.suspects.extend(suspects)  # there may be more cycles
-        return True
+        suspects = self._progress.suspects
+        while (deadlock := find_deadlock(suspects, self.waits_of, self._is_parked)) is not None:
+            edge = edge_to_widen(deadlock)
+            if edge is None and not is_certain(deadlock):
+                if not at_rest:
+                    suspects.popleft()
+                    continue
+                edge = edge_to_widen(waits_behind(deadlock, self.waits_of))
+            if edge is None:
+                self.end(deadlock)
+            else:
+                self._widen(edge)
+            return True
+        return False
 
     def end(self, cycle: list[Wait]) -> None:
         """End the run, with all that is waited for; ``cycle`` is empty where there is none."""

@@ -214,18 +214,17 @@ class Streams:
         if not reading.live or reading.ended:
             return
         reading.closed_at = reading.taken
-        self._detach(edge, reading)
         producer = edge.producer.run
         assert producer is not None
         assert producer.number == reading.generation
+        # Noted first: without a reader, the producer would be taken for one that rests for good.
         if isinstance(producer, MapRun):
             producer.is_cancelled = True
-            self.maps.append(producer.node)
         else:
             producer.cancels_unanswered += 1
-            if producer.replay is None and not producer.is_between_attempts:
-                self._host.throw_cancel(producer.key)
-            self._progress.note(producer.node)
+        self._detach(edge, reading)
+        if producer.cancels_unanswered and producer.replay is None and not producer.is_between_attempts:
+            self._host.throw_cancel(producer.key)
 
     def leave(self, run: Run) -> None:
         """The run has ended: it is detached from what it did not read to the end (rule 51)."""
@@ -288,8 +287,6 @@ class Streams:
         _forget_delivered(reading)
         self._stop_waiting(edge, reading)
         self.look_again(edge.producer)
-        if not reading.ended:
-            self._progress.suspect_upstream(edge.producer)
 
     def drop(self, edge: StreamEdge, reading: Reading) -> None:
         """Producer and reader are both done with it."""
@@ -375,9 +372,11 @@ def _is_replayed(run: Run) -> bool:
 
 
 def _forget_delivered(reading: Reading) -> None:
-    reading.log.forget(
-        min(
-            (other.delivered for other in reading.siblings if other.live),
-            default=reading.log.count,
-        )
-    )
+    log = reading.log
+    upto = log.count
+    for other in reversed(reading.siblings):  # as in gate.allowance
+        if upto <= log.first:
+            return
+        if other.live:
+            upto = min(upto, other.delivered)
+    log.forget(upto)

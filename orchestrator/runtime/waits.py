@@ -12,6 +12,7 @@ whole flow is at rest.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -82,20 +83,22 @@ def _full(node: Node, edges: Iterable[Edge]) -> list[Wait]:
 
 
 def find_deadlock(
-    suspects: Iterable[Node],
+    suspects: deque[Node],
     waits_of: Callable[[Node], list[Wait]],
     is_parked: Callable[[Node], bool],
 ) -> list[Wait] | None:
     """Waits, reached from a suspect, that cannot end; None if there are none.
 
-    They are a cycle, or a single wait for room that a parked node would have to make. Linear in the
+    They are a cycle, or a single wait for room that a parked node would have to make. Suspects that
+    lead to none are taken out; the one that does is left first, as it may lead to more. Linear in the
     waits followed.
     """
     finished: set[int] = set()  # by node index; membership only, never iterated
-    for suspect in suspects:
-        cycle = _follow(suspect, waits_of, is_parked, finished)
+    while suspects:
+        cycle = _follow(suspects[0], waits_of, is_parked, finished)
         if cycle is not None:
             return cycle
+        suspects.popleft()
     return None
 
 

@@ -75,8 +75,8 @@ MUTANTS = (
         "the producer runs on although nobody asks",
         "rule 50b",
         "orchestrator/runtime/gate.py",
-        "if not has_use or room <= 0:",
-        "if room <= 0:",
+        "    if not has_use:\n        return run.emitted\n",
+        "",
     ),
     # -- deadlock ----------------------------------------------------------------------------------
     Mutant(
@@ -90,8 +90,8 @@ MUTANTS = (
         "deadlocks are repaired only when all is at rest",
         "rule 52",
         "orchestrator/runtime/flow_run.py",
-        "self._repair.look_at(self._progress.take_suspects())",
-        "self._progress.take_suspects()",
+        "self._repair.look_at_suspects()",
+        "self._progress.suspects.clear()",
         ("tests/runtime/test_running.py",),
     ),
     Mutant(

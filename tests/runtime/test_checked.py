@@ -148,7 +148,7 @@ def test_rule_65_unmet_demand_is_an_error_also_where_no_cycle_of_waits_is_found(
     machine: CheckedMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the reason: a flow that cannot go on says so instead of waiting for ever."""
-    monkeypatch.setattr(machine._repair, "look_at", lambda *_, **__: False)
+    monkeypatch.setattr(machine._repair, "look_at_suspects", lambda *_, **__: False)
     machine._come_to_rest()
     assert isinstance(machine.outcome, Deadlocked)
     assert machine.outcome.cycle == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 from orchestrator.runtime.state import Node, StreamEdge
@@ -32,7 +33,7 @@ class Waits:
 
     def deadlock(self, suspects: str) -> list[Wait] | None:
         return find_deadlock(
-            [self.nodes[name] for name in suspects],
+            deque(self.nodes[name] for name in suspects),
             lambda node: self.waits.get(node.name, []),
             lambda node: node.name in self.parked,
         )
@@ -66,7 +67,7 @@ def test_a_diamond_of_waits_is_followed_once() -> None:
         asked.append(node.name)
         return graph.waits.get(node.name, [])
 
-    assert find_deadlock([graph.nodes["n0"]], waits_of, lambda node: False) is None
+    assert find_deadlock(deque([graph.nodes["n0"]]), waits_of, lambda node: False) is None
     assert len(asked) == len(set(asked)) == 1501
 
 
