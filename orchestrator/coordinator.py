@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from random import random
 from time import perf_counter
@@ -21,6 +21,7 @@ from executor.codec import BY_REFERENCE
 from executor.host import Host
 from executor.hub import Hub
 from executor.thread_host import GRACE_S, ThreadHost
+from orchestrator.companions import Companions
 from orchestrator.event_loop import (
     Event,
     TaskCancelled,
@@ -60,11 +61,9 @@ class Coordinator:
     ``companions`` are tasks beside the flow, which a run that ends well waits for; more may join them.
     """
 
-    def __init__(
-        self, job: Job, pump: Pump | None, companions: Collection[TaskHandle[Any]] = ()
-    ) -> None:
+    def __init__(self, job: Job, pump: Pump | None, companions: Companions | None = None) -> None:
         self._job = job
-        self._companions = companions
+        self._companions = companions or Companions()
         self.number = RunId(next(_run_ids))
         self._ended = Event()  # the outcome is there
         self._idle = Event()  # and no host holds an attempt any more
@@ -107,7 +106,7 @@ class Coordinator:
             self.turn()
             await self._ended.wait()
             if isinstance(self.machine.outcome, Done) and self._has_companions:
-                await race(self._companions_end(), self._overtime.wait())
+                await self._wait_for_companions()
         except GeneratorExit:  # a second Ctrl-C has ended the loop: nothing can be awaited any more
             can_wait = False
             raise
@@ -117,6 +116,7 @@ class Coordinator:
                 if can_wait:
                     await self._unwind()
             finally:
+                self._inline.detach()
                 for task in list(self._tasks.values()):
                     task.cancel()
                 for pump in self._pumps:
@@ -178,8 +178,6 @@ class Coordinator:
     async def _time_out(self, timeout_s: float) -> None:
         await sleep(timeout_s)
         self.machine.stop(TimedOut(timeout_s, self.machine.running()))
-        if isinstance(self.machine.outcome, Done):
-            self.machine.outcome = TimedOut(timeout_s, ("tasks beside the nodes",))
         self._overtime.set()
         self.turn()
 
@@ -194,15 +192,19 @@ class Coordinator:
     @property
     def _has_companions(self) -> bool:
         loop = current_event_loop()
-        return self._inline.have_children or any(
-            task.is_living and task.loop is loop for task in self._companions
-        )
+        return self._inline.have_children or any(task.loop is loop for task in self._companions.living())
+
+    async def _wait_for_companions(self) -> None:
+        """Wait for what bodies have spawned and what runs beside the flow (rule 64), or the timeout."""
+        await race(self._companions_end(), self._overtime.wait())
+        timeout_s = self._job.timeout_s
+        if timeout_s is not None and self._has_companions:
+            self.machine.outcome = TimedOut(timeout_s, ("tasks beside the nodes",))
 
     async def _companions_end(self) -> None:
-        """Wait for what bodies have spawned and for what runs beside the flow (rule 64)."""
         while self._has_companions:
             await self._inline.wait_childless()
-            for task in tuple(self._companions):
+            for task in self._companions.living():
                 if task.loop is current_event_loop():
                     await task.wait_ended()
 
@@ -223,8 +225,7 @@ class Coordinator:
 
     def _report_rest(self) -> bool:
         """Nothing is ready: bodies whose tasks all wait for one another, or for chunks, rest."""
-        companions = (task for task in self._companions if task.is_living)
-        if any(task.wait is None or not isinstance(task.wait, Wait) for task in companions):
+        if not all(isinstance(task.wait, Wait) for task in self._companions.living()):
             return False
         if not self._inline.are_still or not self._hub.report_rest():
             return False

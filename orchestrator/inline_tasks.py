@@ -37,9 +37,13 @@ class InlineTasks:
         """
         self._loop = loop
         self._before_rest = before_rest
-        loop.before_rest = None
         loop.register_command(Parked, _park)
         loop.wrap_spawned = partial(_wrap, loop)
+
+    def detach(self) -> None:
+        """The run is over; the loop may outlive it, and is not to keep it."""
+        if self._loop.before_rest == self._before_rest:
+            self._loop.before_rest = None
 
     def open(self, resume: Resume) -> BodyTask:
         task = InlineTask(self, self._loop, resume)

@@ -10,7 +10,7 @@ took effect.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
@@ -112,7 +112,7 @@ class FlowInstrument:
     # -- installing ---------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        _tokens.setdefault(id(self), []).append(_current.set(self))
+        _installed.set((*_installed.get(), self))
         return self
 
     def __exit__(
@@ -121,16 +121,13 @@ class FlowInstrument:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        tokens = _tokens[id(self)]
-        _current.reset(tokens.pop())
-        if not tokens:
-            del _tokens[id(self)]
+        _installed.set(_installed.get()[:-1])
 
 
 def current_instrument() -> FlowInstrument | None:
     """The innermost instrument that is installed here, if any."""
-    return _current.get()
+    installed = _installed.get()
+    return installed[-1] if installed else None
 
 
-_current: Final[ContextVar[FlowInstrument | None]] = ContextVar("flow_instrument", default=None)
-_tokens: Final[dict[int, list[Token[FlowInstrument | None]]]] = {}
+_installed: Final[ContextVar[tuple[FlowInstrument, ...]]] = ContextVar("instruments", default=())

@@ -18,7 +18,15 @@ from orchestrator.coordinator import Coordinator
 from orchestrator.errors import InvalidFlowError
 from orchestrator.graph.capture import refuse_primitive
 from orchestrator.graph.compile import compile_flow
-from orchestrator.graph.flow import Flow, StopAt, event_loop_of, graph_of, publish, states_of, tasks_of
+from orchestrator.graph.flow import (
+    Flow,
+    StopAt,
+    companions_of,
+    event_loop_of,
+    graph_of,
+    publish,
+    states_of,
+)
 from orchestrator.graph.limits import stop_limits
 from orchestrator.instrumenting import Instrumented
 from orchestrator.instruments import current_instrument
@@ -147,7 +155,7 @@ def _raise_failure(ended: _Ended) -> None:
 
 def _run(flow: Flow, job: Job, pool: Pool | None) -> FlowMachine:
     # Pumps that the run leaves behind are closed with the loop's other tasks.
-    coordinator = Coordinator(job, None if pool is None else Pump(pool), tasks_of(flow))
+    coordinator = Coordinator(job, None if pool is None else Pump(pool), companions_of(flow))
     # The caller may be a coroutine of asyncio; plain bodies may call asyncio.run() all the same.
     callers_loop = leave_running_loop()
     token = running_flow.set(flow)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
+from orchestrator.companions import Companions
 from orchestrator.graph.builder import Builder
 from orchestrator.graph.describe import FlowDescription, describe
 from orchestrator.graph.draft import DraftNode, OutputRef, Placeholder, Scope, current_scope, record_of
@@ -49,7 +50,7 @@ class Flow:
         self._builder = Builder(vars(self))
         self._token: contextvars.Token[Scope | None] | None = None
         self._event_loop: EventLoop | None = None  # made when it is needed
-        self._tasks: list[TaskHandle[Any]] = []  # those that create_task has started
+        self._companions = Companions()
 
     def __enter__(self) -> Self:
         self._builder.open(caller_place())
@@ -158,7 +159,7 @@ class Flow:
             TypeError: it is no coroutine object.
         """
         task = (self._event_loop or event_loop_of(self)).create_task(coroutine)
-        self._tasks.append(task)
+        self._companions.add(task)
         return task
 
     def run(
@@ -257,9 +258,9 @@ def event_loop_of(flow: Flow) -> EventLoop:
     return loop if loop.thread_id is None else EventLoop()
 
 
-def tasks_of(flow: Flow) -> Collection[TaskHandle[Any]]:
+def companions_of(flow: Flow) -> Companions:
     """What ``Flow.create_task`` has started, and will have."""
-    return flow._tasks  # noqa: SLF001 - as above
+    return flow._companions  # noqa: SLF001 - as above
 
 
 def graph_of(flow: Flow) -> Graph:

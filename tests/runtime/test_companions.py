@@ -6,14 +6,21 @@ import gc
 import logging
 import signal
 import threading
+import weakref
+from collections.abc import AsyncIterator
+from weakref import WeakSet
 
 import pytest
 
+from executor.body import Stream
 from executor.surroundings import current_flow, current_node
-from orchestrator.event_loop import Event, TaskCancelled, TaskHandle, sleep
+from orchestrator import coordinator
+from orchestrator.companions import Companions
+from orchestrator.event_loop import Event, EventLoop, TaskCancelled, TaskHandle, sleep, spawn
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.runtime.errors import FlowTimeoutError
+from orchestrator.runtime.machine import FlowMachine
 from tests.runtime.checked import CheckedMachine
 from tests.runtime.virtual_time import in_virtual_time
 
@@ -158,3 +165,68 @@ def test_a_run_that_fails_does_not_wait_for_it(caplog: pytest.LogCaptureFixture)
     with pytest.raises(TaskCancelled):
         task.outcome()
     assert caplog.text == ""
+
+
+def test_a_run_that_is_done_is_in_time_whatever_its_clean_up_takes() -> None:
+    @node
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            await sleep(60)
+
+    @node
+    def first(numbers: Stream[int]) -> int:
+        return next(iter(numbers))
+
+    with Flow() as f:
+        f.numbers = numbers()
+        f.first = first(f.numbers)
+    assert in_virtual_time(f).run(workers=0, timeout_s=1).unfinished == ("numbers",)
+
+
+def test_b21_a_flow_keeps_neither_the_tasks_that_have_ended_nor_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def beside() -> int:
+        return 1
+
+    @node(placement="inline")
+    async def spawns() -> None:
+        await spawn(beside())
+
+    with Flow() as f:
+        f.spawns = spawns()
+    tasks = WeakSet(f.create_task(beside()) for _ in range(300))
+    monkeypatch.setattr(coordinator, "FlowMachine", FlowMachine)  # others are kept, to be looked at
+    f.run(workers=0)
+    f.create_task(beside())
+    gc.collect()
+    assert not tasks
+    assert not [found for found in gc.get_objects() if isinstance(found, FlowMachine)]
+    f.run(workers=0)  # the task that is left
+
+
+def test_companions_of_a_run_without_end_are_forgotten_while_others_live() -> None:
+    async def endless() -> None:
+        await sleep(600)
+
+    async def beside() -> int:
+        return 1
+
+    companions = Companions()
+    held = []
+
+    async def main() -> None:
+        lasting = await spawn(endless())
+        companions.add(lasting)
+        for _ in range(500):
+            task = await spawn(beside())
+            held.append(weakref.ref(task))
+            companions.add(task)
+        del task
+        assert sum(ref() is not None for ref in held) <= 70
+        assert companions.living() == [lasting]
+
+    EventLoop().run_until_complete(main(), join=True, wait_for_spawned_tasks=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -212,6 +213,27 @@ def test_rule_84_only_the_innermost_instrument_is_told() -> None:
     assert current_instrument() is None
     assert inner.log
     assert not outer.log
+
+
+def test_one_instrument_may_be_installed_in_several_threads_at_a_time() -> None:
+    recorder = Recorder()
+    is_entered, may_leave = Event(), Event()
+    found = []
+
+    def stay() -> None:
+        with recorder:
+            is_entered.set()
+            may_leave.wait()
+        found.append(current_instrument())
+
+    staying = Thread(target=stay)
+    staying.start()
+    is_entered.wait()
+    with recorder:
+        may_leave.set()
+        staying.join()
+        assert current_instrument() is recorder
+    assert (found, current_instrument()) == ([None], None)
 
 
 def test_rule_68_what_a_hook_raises_ends_the_run() -> None:
