@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
 from typing import Final
 
@@ -71,7 +72,8 @@ class Elsewhere:
 def for_workers(elsewhere: Elsewhere) -> Iterator[None]:
     """Inside, "workers" means those of another process, in this thread and context.
 
-    What they would find under a name must be the very file that was loaded here.
+    What they would find under a name must be the very file that was loaded here, or be installed
+    there as it is here, maybe in another environment.
     """
     token = _elsewhere.set(elsewhere)
     try:
@@ -81,7 +83,12 @@ def for_workers(elsewhere: Elsewhere) -> Iterator[None]:
 
 
 _elsewhere: Final[ContextVar[Elsewhere | None]] = ContextVar("elsewhere", default=None)
-_OURS: Final = ("protocol", "executor", "orchestrator")  # executor.bootstrap pins them in every worker
+_EVERYWHERE: Final = sys.stdlib_module_names | {
+    *("protocol", "executor", "orchestrator"),  # executor.bootstrap pins them in every worker
+    "cloudpickle",  # what loads values that travel whole
+}
+
+_INSTALLED: Final = frozenset(("site-packages", "dist-packages"))
 
 
 class _Answers:
@@ -111,14 +118,23 @@ def _is_findable(module_name: str) -> bool:
 
 
 def _is_same(name: str, here: ModuleSpec, elsewhere: Elsewhere) -> bool:
-    if name in _OURS or here.origin in ("built-in", "frozen"):
+    if name in _EVERYWHERE or here.origin in ("built-in", "frozen"):
         return True
     there = PathFinder.find_spec(name, elsewhere.sys_path)
     if there is not None:
-        places = (here.origin, *(here.submodule_search_locations or ()))
-        return places == (there.origin, *(there.submodule_search_locations or ()))
+        ours, theirs = _places(here), _places(there)
+        return ours == theirs or (_are_installed(ours) and _are_installed(theirs))
     # Found by a finder that the environment installs, as for packages in development.
     return PathFinder.find_spec(name, sys.path) is None and elsewhere.prefix == sys.prefix
+
+
+def _places(spec: ModuleSpec) -> list[str]:
+    return [place for place in (spec.origin, *(spec.submodule_search_locations or ())) if place]
+
+
+def _are_installed(places: list[str]) -> bool:
+    """Whether these are files of a package that an installer has put there."""
+    return all(not _INSTALLED.isdisjoint(Path(place).parts) for place in places)
 
 
 def _submodule_path(package: str) -> Sequence[str] | None:

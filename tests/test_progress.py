@@ -42,7 +42,7 @@ def test_where_there_are_more_nodes_than_lines_those_that_run_are_shown() -> Non
     console = Console(width=100, record=True, file=StringIO())
     rates = Rates()
     rates.per_second("n7", 20, 0.0)
-    console.print(node_table(nodes, rates, 2.0, 2))
+    console.print(node_table(nodes, rates, 2.0, 2, 100))
     lines = console.export_text().splitlines()
     assert len(lines) == 4
     assert lines[2].split() == ["n7", "running", "40/100", "2", "3", "10", "6", "s"]

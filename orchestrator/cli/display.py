@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.tables import Column, plain_table
 from orchestrator.progress import Rates, left_s, progress_of
 from orchestrator.runtime.machine import FlowMachine
 from orchestrator.runtime.outcome import Interrupted
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
 
 _REFRESHES_PER_SECOND: Final = 8
 _SHARE: Final = 20  # it takes one part in so many of the time, at most
-_HEADINGS: Final = ("node", "", "done", "running", "queued", "per s", "left")
+_COLUMNS: Final = (
+    Column("node", (), is_name=True),
+    Column("", (), rank=1),
+    Column("done", (), is_number=True),
+    Column("running", (), rank=3, is_number=True),
+    Column("queued", (), rank=4, is_number=True),
+    Column("per s", (), rank=5, is_number=True),
+    Column("left", (), rank=2, is_number=True),
+)
 
 
 class Display:
@@ -40,14 +49,14 @@ class Display:
         self._machine: FlowMachine | None = None
         self._said_waiting = False
         self._next_at = 0.0
-        self._table = Table.grid()
+        self._table: Group | Text = Text()
         self._live = Live(
             get_renderable=self._render,
             console=self._console,
             refresh_per_second=_REFRESHES_PER_SECOND,
             transient=True,
             # What goes to a file must not come out on the terminal.
-            redirect_stdout=sys.stdout.isatty(),
+            redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
         )
 
     def __enter__(self) -> Self:
@@ -87,33 +96,30 @@ class Display:
             line = f"interrupted; waiting for {names} to stop (Ctrl-C again: at once)"
             self._console.print(Text(line))
 
-    def _render(self) -> Table | Text:
+    def _render(self) -> Group | Text:
         if self._nodes is None:
             return Text("starting workers…")
         began = monotonic()
         if began >= self._next_at:
-            room = max(3, self._console.height - 3)
-            self._table = node_table(list(self._nodes()), self._rates, began, room)
+            lines = max(3, self._console.height - 3)
+            nodes = list(self._nodes())
+            self._table = node_table(nodes, self._rates, began, lines, self._console.width)
             # Where there are very many nodes, looking at them must not take the run's time.
             self._next_at = began + _SHARE * (monotonic() - began)
         return self._table
 
 
-def node_table(nodes: list[NodeProgress], rates: Rates, now: float, room: int) -> Table:
-    """At most ``room`` nodes; where there are more, those that run are worth the lines."""
-    table = Table.grid(padding=(0, 2))
-    for heading in _HEADINGS:
-        table.add_column(justify="left" if heading in _HEADINGS[:2] else "right")
-    table.add_row(*(Text(heading, style="dim") for heading in _HEADINGS))
+def node_table(nodes: list[NodeProgress], rates: Rates, now: float, lines: int, room: int) -> Group:
+    """At most so many nodes; where there are more, those that run are worth the lines."""
     order = sorted(
         range(len(nodes)), key=lambda index: not (nodes[index].running or nodes[index].queued)
     )
-    for index in sorted(order[:room]):
-        node = nodes[index]
-        table.add_row(*_cells(node, rates.per_second(node.name, node.done, now)))
-    if len(nodes) > room:
-        table.add_row(f"… and {len(nodes) - room} more nodes")
-    return table
+    shown = [nodes[index] for index in sorted(order[:lines])]
+    rows = [_cells(node, rates.per_second(node.name, node.done, now)) for node in shown]
+    cells = [[row[place] for row in rows] for place in range(len(_COLUMNS))]
+    columns = [replace(column, cells=given) for column, given in zip(_COLUMNS, cells, strict=True)]
+    more = [Text(f"… and {len(nodes) - lines} more nodes")] if len(nodes) > lines else []
+    return Group(plain_table(columns, room), *more)
 
 
 def _cells(node: NodeProgress, per_second: float) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,11 @@ def reporting() -> Iterator[None]:
     """Turn what a command raises into a message and an exit code."""
     try:
         yield
+        _flush()
+    except BrokenPipeError as error:
+        if show.is_of_node(error):
+            fail(show.failure(error), FAILED)
+        raise  # whoever read what we print has left: click ends us without a word
     except InvalidFlowError as error:
         fail(str(error), INVALID)
     except KeyboardInterrupt as error:
@@ -44,6 +50,16 @@ def reporting() -> Iterator[None]:
             raise
         code = _code_of_service(error)
         fail(show.failure(error) if code is None else str(error), FAILED if code is None else code)
+
+
+def _flush() -> None:
+    """Have standard output take what is left; what nobody reads any more is no failure of the flow."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Else the interpreter complains as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _code_of_service(error: BaseException) -> int | None:

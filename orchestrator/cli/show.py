@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import textwrap
 import time
 import traceback
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from rich.text import Text
 
 from executor.errors import RemoteTraceback
 from orchestrator.cli.display import duration
+from orchestrator.cli.tables import Column, output_console, table
 from orchestrator.graph.describe import FlowDescription, InputDescription
 from orchestrator.report import RunReport
 from orchestrator.runtime.raising import NODE_NOTE, UNREACHED_NOTE
@@ -96,15 +97,15 @@ def _of_body(trace: TracebackType | None) -> TracebackType | None:
 
 def graph(description: FlowDescription) -> None:
     """The nodes of a planned flow, what feeds each port, and the delays on cycles."""
-    console = Console()
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    console = output_console()
+    nodes = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("node", "kind", "placement", "inputs", "defined at"):
-        table.add_column(heading, overflow="fold")
+        nodes.add_column(heading, overflow="fold")
     for node in description.nodes:
         inputs = "\n".join(_input(given) for given in node.inputs)
         name = f"{node.name} (made by the builder)" if node.hidden else node.name
-        table.add_row(name, node.kind, node.placement, inputs, _near(node.place))
-    console.print(table)
+        nodes.add_row(name, node.kind, node.placement, inputs, _near(node.place))
+    console.print(nodes)
     for parameter in description.parameters:
         default = "required" if parameter.default is None else f"default {parameter.default}"
         console.print(Text(f"parameter {parameter.name}: {default}"))
@@ -138,19 +139,21 @@ def _input(given: InputDescription) -> str:
 
 def status(found: Status) -> None:
     """The flows and workers of a coordinator."""
-    Console().print(_status_view(found))
+    console = output_console()
+    console.print(_status_view(found, console.width))
 
 
 def watch_status(ask: Callable[[], Status], every_s: float) -> None:
     """Show it anew again and again, on a terminal in its place, until an exception comes."""
-    if not sys.stdout.isatty():
+    console = output_console()
+    if not console.is_terminal:
         while True:
-            status(ask())
+            console.print(_status_view(ask(), console.width))
             time.sleep(every_s)
-    with Live(_status_view(ask()), console=Console(), auto_refresh=False) as live:
+    with Live(_status_view(ask(), console.width), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(every_s)
-            live.update(_status_view(ask()), refresh=True)
+            live.update(_status_view(ask(), console.width), refresh=True)
 
 
 def as_json(found: Status) -> dict[str, object]:
@@ -162,14 +165,21 @@ def as_json(found: Status) -> dict[str, object]:
     return whole
 
 
-def _status_view(found: Status) -> Group:
+def _status_view(found: Status, room: int) -> Group:
     drains = ", takes no more flows" if found.draining else ""
     head = f"coordinator {found.pid}, up {duration(found.seconds)}{drains}"
     shown = _runs_to_show(found.runs)
     older = len(found.runs) - len(shown)
     more = [Text(f"and {older} that ended before (--json lists them)", style="dim")] if older else []
-    problems = [Text(f"run {run.run}: {run.detail}") for run in shown if run.detail]
-    return Group(Text(head), _runs_table(shown), *more, *problems, _workers_table(found.workers))
+    problems = [_problem(run, room) for run in shown if run.detail]
+    return Group(
+        Text(head), _runs_table(shown, room), *more, *problems, _workers_table(found.workers, room)
+    )
+
+
+def _problem(run: RunStatus, room: int) -> Text:
+    """Two lines at most; 'orchestrator follow' tells all of it."""
+    return Text(textwrap.shorten(f"run {run.run}: {run.detail}", 2 * room, placeholder=" …"))
 
 
 def _runs_to_show(runs: list[RunStatus]) -> list[RunStatus]:
@@ -178,31 +188,47 @@ def _runs_to_show(runs: list[RunStatus]) -> list[RunStatus]:
     return [*ended[-_ENDED_SHOWN:], *(run for run in runs if run.state not in _ENDED)]
 
 
-def _runs_table(runs: list[RunStatus]) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("run", "flow", "state", "nodes done", "running", "queued", "time", "client"):
-        table.add_column(heading, overflow="fold", no_wrap=heading != "flow")
-    for run in runs:
-        client = f"{run.client}, detached" if run.detached else str(run.client)
-        bodies = ("", "") if run.state in _ENDED else (str(run.running), str(run.queued))
-        table.add_row(
-            str(run.run), Text(run.label), run.state, f"{run.nodes}/{run.nodes_total}", *bodies,
-            duration(run.seconds), client,
-        )  # fmt: skip
-    return table
+def _runs_table(runs: list[RunStatus], room: int) -> Table:
+    going = [run.state not in _ENDED for run in runs]
+    columns = [
+        Column("run", [str(run.run) for run in runs]),
+        Column("flow", [run.label for run in runs], is_name=True),
+        Column("state", [run.state for run in runs]),
+        Column("nodes", [f"{run.nodes}/{run.nodes_total}" for run in runs], rank=1),
+        Column(
+            "running",
+            [_count(run.running, shown=is_on) for run, is_on in zip(runs, going, strict=True)],
+            rank=3,
+        ),
+        Column(
+            "queued",
+            [_count(run.queued, shown=is_on) for run, is_on in zip(runs, going, strict=True)],
+            rank=4,
+        ),
+        Column("time", [duration(run.seconds) for run in runs], rank=2),
+        Column("client", ["detached" if run.detached else str(run.client) for run in runs], rank=5),
+    ]
+    return table(columns, room)
 
 
-def _workers_table(workers: list[WorkerStatus]) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("worker", "pid", "state", "running", "suspended", "brought by"):
-        table.add_column(heading)
-    for worker in workers:
-        agent = f"process {worker.agent}" if worker.agent else ""
-        table.add_row(
-            str(worker.worker), str(worker.pid), worker.state, str(worker.running),
-            str(worker.suspended), agent,
-        )  # fmt: skip
-    return table
+def _count(number: int, *, shown: bool) -> str:
+    return str(number) if shown else ""
+
+
+def _workers_table(workers: list[WorkerStatus], room: int) -> Table:
+    columns = [
+        Column("worker", [str(worker.worker) for worker in workers]),
+        Column("pid", [str(worker.pid) for worker in workers]),
+        Column("state", [worker.state for worker in workers]),
+        Column("running", [str(worker.running) for worker in workers], rank=1),
+        Column("suspended", [str(worker.suspended) for worker in workers], rank=2),
+        Column(
+            "brought by",
+            [f"process {worker.agent}" if worker.agent else "" for worker in workers],
+            rank=3,
+        ),
+    ]
+    return table(columns, room)
 
 
 def inputs_of(description: FlowDescription, name: str) -> None:

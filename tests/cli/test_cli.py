@@ -288,3 +288,31 @@ def test_output_may_be_tagged_and_dropped(tmp_path: Path) -> None:
     ended = command("run", "job.py", "-w", "0", "--drop-output", cwd=tmp_path)
     assert ended.returncode == 2
     assert "about workers that are started here" in ended.stderr
+
+
+def test_a_run_goes_on_without_a_word_when_nobody_reads_its_output_any_more(tmp_path: Path) -> None:
+    """As with ``| head``: what the flow does beside printing is done."""
+    job(tmp_path, PRINTING)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    for arguments in (("run", "job.py", "-w", "1"), ("check", "job.py"), ("run", "job.py", "--json")):
+        ended = subprocess.run(
+            [sys.executable, "-m", "orchestrator", *arguments],
+            cwd=tmp_path,
+            stdout=write_end,
+            stderr=subprocess.PIPE,
+            timeout=25,
+            check=False,
+        )
+        assert (ended.returncode, ended.stderr) == (0 if "-w" in arguments else 1, b"")
+    os.close(write_end)
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_run_needs_no_standard_output_or_error(tmp_path: Path, closed: int) -> None:
+    job(tmp_path, PRINTING)
+    line = f'exec "$0" -m orchestrator run job.py --workers 1 {closed}>&-'
+    ended = subprocess.run(
+        ["sh", "-c", line, sys.executable], cwd=tmp_path, capture_output=True, timeout=25, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")

@@ -6,10 +6,12 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from protocol.importing import Elsewhere, for_workers, worker_can_import
+from protocol.serialization import dumps, loads
 
 NAME = "a_module_of_these_tests"
 
@@ -20,11 +22,13 @@ def module_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 
     def make(directory: str) -> str:
         path = tmp_path / directory
-        path.mkdir()
+        path.mkdir(parents=True)
         (path / f"{NAME}.py").write_text("")
         if NAME not in sys.modules:
             monkeypatch.syspath_prepend(str(path))
-            monkeypatch.setitem(sys.modules, NAME, importlib.import_module(NAME))
+            module = importlib.import_module(NAME)
+            del sys.modules[NAME]  # so that it is not there afterwards
+            monkeypatch.setitem(sys.modules, NAME, module)
         return str(path)
 
     return make
@@ -54,8 +58,26 @@ def test_a_module_of_the_same_name_in_another_place_is_another_one(
         assert not worker_can_import(NAME)
 
 
+def test_a_package_that_is_installed_in_both_environments_goes_by_reference(
+    module_in: Callable[[str], str],
+) -> None:
+    module_in("here/site-packages")
+    with for_workers(elsewhere(module_in("there/site-packages"), prefix="/another/environment")):
+        assert worker_can_import(NAME)
+    with for_workers(elsewhere(module_in("a_checkout"), prefix="/another/environment")):
+        assert not worker_can_import(NAME)
+
+
+def test_code_travels_to_an_environment_of_which_nothing_is_known() -> None:
+    variable = 2
+    with for_workers(elsewhere(prefix="/another/environment")):
+        # What rebuilds it there is itself never sent.
+        function: Any = loads(dumps(lambda x: x * variable))
+    assert function(21) == 42
+
+
 def test_what_every_interpreter_has_goes_by_reference() -> None:
-    with for_workers(elsewhere(*sys.path, prefix="/another/environment")):
+    with for_workers(elsewhere("/another/library", prefix="/another/environment")):
         assert worker_can_import("sys")
         assert worker_can_import("json.decoder")
         assert worker_can_import("executor.body")
