@@ -17,11 +17,8 @@ from time import monotonic
 from typing import Protocol, Unpack
 
 from executor.limits import LimitOptions
-from executor.marks import SECRET_BYTES
 from executor.orders import Exited, NotStarted, Started
 from executor.output import Print
-from executor.page import create_page
-from executor.peer import Peer
 from executor.pool import Pool
 from executor.resources import reserve_descriptors
 from executor.scheduling import CPUS, MEMORY, checked_resources
@@ -166,17 +163,15 @@ class JoinablePool(Pool):
         for site in list(self._sites):
             self.agent_gone(site)
 
-    def _spawn(self, worker: int) -> None:
+    def _order(self, worker: int) -> None:
         number = self._machine.site_of(worker)
         if number == LOCAL:
-            super()._spawn(worker)
+            super()._order(worker)
             return
         site = self._sites[number]
         # The agent opens them through our descriptors, which are therefore kept until it has.
-        descriptors = site.ordered[worker] = [create_page()]
-        peer = self._peers[worker] = Peer(worker, descriptors[0])
-        descriptors += self._resources.outputs.open(worker, peer.token[:SECRET_BYTES])
-        site.agent.spawn(worker, peer.token, descriptors)
+        token, site.ordered[worker] = self._resources.prepare(worker)
+        site.agent.spawn(worker, token, site.ordered[worker])
 
     def _dismiss(self, site: int, *, failed: bool) -> None:
         gone = self._sites.pop(site, None)

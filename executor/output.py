@@ -66,15 +66,23 @@ class Outputs:
         return iter(self._pipes)
 
     def open(self, worker: int, secret: bytes) -> tuple[int, int]:
-        """Descriptors for what the worker writes to its standard output and error; the caller's."""
-        ends = []
-        for is_error in (False, True):
-            read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        """Descriptors for what the worker writes to its standard output and error; the caller's.
+
+        Raises:
+            OSError: the system refused; then none was made.
+        """
+        output = os.pipe2(os.O_CLOEXEC)
+        try:
+            error = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            for end in output:
+                os.close(end)
+            raise
+        for is_error, (read_end, _) in enumerate((output, error)):
             self.changes += 1
             os.set_blocking(read_end, False)
-            self._pipes[read_end] = _Pipe(worker, is_error, MarkReader(secret))
-            ends.append(write_end)
-        return ends[0], ends[1]
+            self._pipes[read_end] = _Pipe(worker, bool(is_error), MarkReader(secret))
+        return output[1], error[1]
 
     def read(self, source: int) -> Iterator[Piece]:
         """What is there to be read, up to a limit. At the end of the stream the pipe is closed."""

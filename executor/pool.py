@@ -407,10 +407,13 @@ class Pool:
 
     def _spawn(self, worker: int) -> None:
         try:
-            self._resources.spawn(worker)
+            self._order(worker)
         except OSError:
             log.exception("worker %d could not be started", worker)
             self._do(self._machine.exited(worker, None, 0, monotonic()))
+
+    def _order(self, worker: int) -> None:
+        self._resources.spawn(worker)
 
     # What a pool that agents join does otherwise.
 

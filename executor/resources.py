@@ -8,6 +8,7 @@ import resource
 import secrets
 import select
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -116,14 +117,31 @@ class Resources:
             OSError: the system refused.
         """
         assert self.nursery is not None, "a pool whose zygote is gone spawns nothing"
+        token, descriptors = self.prepare(worker)
+        try:
+            self.nursery.spawn(worker, token, *descriptors)
+        except OSError:
+            self.bury(worker)
+            raise
+        finally:
+            _close_all(descriptors)
+
+    def prepare(self, worker: int) -> tuple[bytes, list[int]]:
+        """Make what a worker is to have: its token, and its page and pipes, which are the caller's.
+
+        Raises:
+            OSError: the system refused; then nothing was made.
+        """
         descriptors = [create_page()]
         try:
             peer = self.peers[worker] = Peer(worker, descriptors[0])
             descriptors += self.outputs.open(worker, peer.token[:SECRET_BYTES])
-            self.nursery.spawn(worker, peer.token, *descriptors)
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+        except OSError:
+            _close_all(descriptors)
+            if worker in self.peers:
+                self.bury(worker)
+            raise
+        return peer.token, descriptors
 
     def send_signal(self, action: Signal) -> None:
         """Do so, unless the worker has no process yet or no more."""
@@ -189,8 +207,13 @@ class Resources:
         if os.getpid() != self._pid:
             return
         self.end_nursery()
-        for piece in self.outputs.read_all():
-            self._show(Printed(piece.worker, None, piece.is_error, piece.data))
+        try:
+            for piece in self.outputs.read_all():
+                self._show(Printed(piece.worker, None, piece.is_error, piece.data))
+        finally:  # it is the user's, and may raise
+            self._give_back()
+
+    def _give_back(self) -> None:
         self.outputs.close()
         for worker in list(self.peers):
             self.bury(worker)
@@ -218,3 +241,8 @@ def reserve_descriptors(workers: int) -> None:
         )
     if soft != resource.RLIM_INFINITY and needed > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _close_all(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
