@@ -65,7 +65,8 @@ class Lease:
         self.overrun: Overrun | None = None
         """Which limit it broke, for which it was told to end."""
         self.sent_ahead: Invocation | None = None
-        """What stands in a row behind others, to be sent elsewhere if it is taken back."""
+        """What stands in a row behind others, to be sent elsewhere if it is taken back; None from the
+        moment on that it is recalled."""
         self.suspended = False
         self.expected_s = expected_s
         self._load = load

@@ -262,7 +262,10 @@ class PoolMachine(Roster):
         if self._line.remove(key):
             return None, [ReportCancelled(key), *self.assign_line()]
         lease = self._leases.get(key)
-        return None if lease is None else lease.worker, []
+        if lease is None:
+            return None, []
+        lease.sent_ahead = None
+        return lease.worker, []
 
     def release(self, run: RunId) -> list[int]:
         """The run is over: forgets its pins; the workers that may keep state for it."""
@@ -351,11 +354,10 @@ class PoolMachine(Roster):
         """What was sent ahead waits in line again, before those that it was sent before."""
         actions: list[Action] = []
         for lease in reversed(leases):
-            assert lease.sent_ahead is not None
             del self._leases[lease.key]
             del self._workers[lease.worker].leases[lease.key]
             self._forget(lease)
-            if self.stopping:
+            if self.stopping or lease.sent_ahead is None:
                 actions.append(ReportCancelled(lease.key))
             elif self.failure is not None:
                 actions.append(ReportLost(lease.key, self._never_started()))

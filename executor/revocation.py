@@ -75,7 +75,7 @@ class Revoker:
         for worker in self._workers.values():
             if worker.revocation is not None:
                 earliest = min(earliest, worker.revocation.settle_at)
-            elif worker.load.active > 1:
+            elif worker.load.active > 1 and len(self._workers) > 1:  # somebody may take what is late
                 earliest = min(earliest, self._look_at)
         return earliest
 

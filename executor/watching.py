@@ -59,6 +59,8 @@ class TimeWatch:
     def end(self) -> None:
         """Such an attempt has ended."""
         self._timed -= 1
+        if not self._timed:
+            self._shortest_s = math.inf
 
     def next_deadline(self) -> float:
         return self._look_at if self._timed else math.inf

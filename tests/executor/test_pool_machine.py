@@ -543,6 +543,19 @@ def test_an_invocation_s_own_timeout_goes_before_the_pool_s_and_waiting_does_not
     assert machine.expire(140.0)[0] == DumpStacks(1)
 
 
+def test_a_short_time_is_forgotten_when_whoever_had_it_has_ended() -> None:
+    """Pages are looked at four times within the shortest time there is."""
+    pages = Pages()
+    machine = ready_pool(1, pages=pages)
+    for number, timeout_s in ((1, 0.04), (2, 4000.0)):
+        machine.invoke(invocation(number, timeout_s=timeout_s))
+        pages.says[1] = Stepping(number, 0, since=10.0)
+        assert machine.next_deadline() == 0.0
+        assert machine.expire(10.0) == []
+        assert machine.next_deadline() == 10.0 + timeout_s / 4
+        machine.ended(key(number), 1.0)
+
+
 def test_what_a_user_cancels_is_cancelled_even_if_its_time_was_up() -> None:
     pages = Pages()
     machine = ready_pool(1, pages=pages, timeout_s=1.0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from executor import ProcessExecutor
 from executor.actions import (
     Action,
@@ -103,6 +105,22 @@ def test_a_worker_is_asked_once_and_gets_nothing_new_until_it_has_answered() -> 
     assert bench.machine.ended(key(0), BRIEF_S) == []
     assert bench.assigned(bench.machine.given_back(1, [])) == [(1, 5)]
     bench.machine.check()
+
+
+def test_a_pool_of_one_worker_does_not_look_for_what_is_late() -> None:
+    """Nobody else could run it; it would look a hundred times a second."""
+    machine = PoolMachine(1)
+    machine.start(0.0)
+    machine.greeted(1, 0.0)
+    machine.to_examine(1e9)
+    for _ in range(STREAK * AHEAD_LIMIT):
+        machine._scheduler.note_end(TINY, BRIEF_S)
+    for number in range(3):
+        machine.invoke(Invocation(key(number), Code(TINY, b""), []))
+    lease = machine.lease(key(2))
+    assert lease is not None
+    assert lease.sent_ahead is not None
+    assert machine.next_deadline() > 1e9 - 1.0  # that of the next examination
 
 
 def test_where_nobody_else_could_run_it_nothing_is_asked_for() -> None:
@@ -229,6 +247,25 @@ def test_one_that_was_cancelled_meanwhile_is_given_back_as_cancelled() -> None:
         if isinstance(each, ReportCancelled)
     ]
     assert cancelled == [ReportCancelled(key(2))]
+    bench.machine.check()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_one_that_was_recalled_meanwhile_goes_nowhere_else(answers: bool) -> None:
+    bench = Bench()
+    bench.revoke()
+    assert bench.machine.recall(key(2)) == (1, [])
+    if answers:
+        actions = bench.machine.given_back(1, list(map(key, (1, 2, 3, 4))))
+    else:
+        actions = bench.machine.expire(LATE_S + SETTLE_S)
+    assert actions == [ReportCancelled(key(2))]
+    assert [bench.machine.is_in_line(key(number)) for number in (1, 2, 3, 4)] == [
+        True,
+        False,
+        True,
+        True,
+    ]
     bench.machine.check()
 
 
