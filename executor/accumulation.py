@@ -141,9 +141,7 @@ class _Column:
             return 0
         elif _summable_type(element) is not self._type:
             raise _NotSummableError(
-                f"chunks of type {self._type.__name__} and {type(element).__name__} cannot be added; "
-                "set the final value with 'return' or 'raise StopAsyncIteration(value)', "
-                "or give the node accumulate="
+                f"chunks of type {self._type.__name__} and {type(element).__name__} cannot be added"
             )
         elif self._type not in _EMPTY:
             self._total += element

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from types import coroutine
-from typing import Final, Generic, TypeVar, final
+from typing import Final, Generic, NoReturn, TypeVar, final
 
 from greenlet import getcurrent
 
@@ -112,6 +112,12 @@ class Stream(Generic[T_co]):
 
     def __init__(self, port: StreamPort) -> None:
         self._port = port
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a stream can be read only in the run of the body that was given it; pass on what you have "
+            "read: 'yield from' the stream, or return list(stream)"
+        )
 
     def __iter__(self) -> Iterator[T_co]:
         return self

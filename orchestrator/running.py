@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TypeAlias, TypedDict, Unpack
 
 from executor.code import encode_code
+from executor.limits import check_timeout
 from executor.pool import Pool, usable_cores
 from executor.retry import RetryPolicy
 from executor.running_loop import enter_running_loop, leave_running_loop
@@ -99,6 +100,8 @@ def _execute(  # noqa: PLR0913 - the options of a run
 ) -> _Ended:
     started = perf_counter()
     workers = _workers(workers, pool)
+    check_timeout(timeout_s)
+    _check_inputs(parameters, context_factory)
     renew()  # classes that travel whole go as they are now
     spec, local = compile_flow(
         flow,
@@ -172,6 +175,8 @@ def _run(flow: Flow, job: Job, pool: Pool | None) -> FlowMachine:
 
 def _workers(workers: int | None, pool: Pool | None) -> int:
     if pool is not None:
+        if not isinstance(pool, Pool):
+            raise TypeError(f"pool= must be a Pool, not {pool!r}")
         if workers is not None:
             raise ValueError("give either workers= or pool=, not both")
         return pool.workers
@@ -180,6 +185,13 @@ def _workers(workers: int | None, pool: Pool | None) -> int:
     if type(workers) is not int or workers < 0:
         raise ValueError(f"workers= must be a number of processes from 0 on, not {workers!r}")
     return workers
+
+
+def _check_inputs(parameters: object, context_factory: object) -> None:
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise TypeError(f"parameters= must be a mapping of names to values, not {parameters!r}")
+    if context_factory is not None and not callable(context_factory):
+        raise TypeError(f"context_factory= must be a function of a NodeInfo, not {context_factory!r}")
 
 
 def _needs_pool(spec: FlowSpec) -> bool:

@@ -92,6 +92,9 @@ class DraftNode:
     def __init__(self, record: NodeRecord) -> None:
         object.__setattr__(self, "_record", record)
 
+    def __bool__(self) -> NoReturn:
+        raise TypeError(_no_truth(self))
+
     def output(self, index: int) -> Any:
         """One output of a node with ``multiple_outputs=True``, to be passed as an argument."""
         return OutputRef(self, _checked(index))
@@ -140,6 +143,9 @@ class Placeholder:
         self.name = name
         self.place = place
 
+    def __bool__(self) -> NoReturn:
+        raise TypeError(_no_truth(self))
+
     def output(self, index: int) -> Any:
         """One output of the node that will have this name."""
         return OutputRef(self, _checked(index))
@@ -160,6 +166,9 @@ class OutputRef:
 
     of: DraftNode | Placeholder
     index: int
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(_no_truth(self))
 
     def get_data(self, run_level: int = 0) -> tuple[Any, ...] | None:
         """The newest data of this output alone, as :meth:`DraftNode.get_data` gives that of all."""
@@ -208,6 +217,13 @@ def attach(record: NodeRecord) -> DraftNode:
     if scope is not None:
         scope.adopt(record)
     return DraftNode(record)
+
+
+def _no_truth(node: DraftNode | Placeholder | OutputRef) -> str:
+    return (
+        f"{node!r} is neither true nor false: its value is there when the flow runs. Decide in a body, "
+        "which may return SKIP to leave out what depends on it"
+    )
 
 
 def _checked(index: object) -> int:

@@ -282,7 +282,7 @@ def nodes_of(flow: Flow) -> list[DraftNode]:
     """The nodes of a checked flow that the user wrote, by number; as the flow's attributes hold them."""
     held = {number_in(flow, node): node for node in vars(flow).values() if isinstance(node, DraftNode)}
     records = flow._builder.records  # noqa: SLF001 - as above
-    return [held.get(record.number) or DraftNode(record) for record in records]
+    return [held[record.number] if record.number in held else DraftNode(record) for record in records]
 
 
 def states_of(flow: Flow) -> dict[int, NodeState]:

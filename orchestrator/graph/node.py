@@ -130,6 +130,11 @@ def _node(  # noqa: PLR0913 - every option by its name
     def make(body: Callable[..., Any]) -> NodeTemplate[..., Any]:
         called = name if name is not None else str(getattr(body, "__name__", type(body).__name__))
         defined = definition_place(body) or place
+        if isinstance(body, NodeTemplate | GroupTemplate):
+            raise TypeError(
+                f"@node {called} at {place}: it is a template already; to give its body other options, "
+                "write node(...)(template.__wrapped__)"
+            )
         try:
             options = NodeOptions(
                 stream_in=_names(stream_in),

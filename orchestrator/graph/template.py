@@ -84,6 +84,12 @@ class NodeOptions:
 
     def _check_scheduling(self) -> None:
         check_priority(self.priority)
+        is_limited = self.timeout_s is not None or self.memory_hard_bytes is not None
+        if is_limited and self.placement != "process":
+            raise ValueError(
+                "timeout_s= and memory_hard_bytes= are limits of a worker process; "
+                f"placement={self.placement!r} has none"
+            )
         if self.demand and self.placement != "process":
             raise ValueError(
                 f"cpus=, memory= and resources= are a pool's; placement={self.placement!r} uses none"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
+from typing import Final
 
 from executor.blueprint import Port
-from orchestrator.graph.draft import UNCONNECTED
+from orchestrator.graph.draft import UNCONNECTED, DraftNode, OutputRef, Parameter, Placeholder
 from orchestrator.graph.finalized import (
     ConstantSource,
     DefaultSource,
@@ -15,7 +17,12 @@ from orchestrator.graph.finalized import (
     ParameterSource,
     Source,
 )
+from orchestrator.graph.groups import GroupTemplate
 from orchestrator.graph.outputs import known_outputs
+from orchestrator.graph.template import NodeTemplate
+
+_LOOKED_AT: Final = 1_000
+"""So many elements of a constant are looked through for nodes."""
 
 
 def mistakes(graph: Graph) -> Iterator[str]:
@@ -40,13 +47,31 @@ def _mistake(graph: Graph, node: GraphNode, port: Port, source: Source) -> str |
             )
         case ConstantSource(value):
             # UNCONNECTED stands here for what could not be found, which is noted already.
-            if not port.run_level or value is UNCONNECTED:
+            if value is UNCONNECTED:
                 return None
-            return _no_stream(node, port, "a constant", "pass the node a plain parameter")
+            if (mistake := _constant_mistake(value)) is not None:
+                return f"{node.label}: parameter {port.name!r} {mistake}"
+            if not port.run_level:
+                return None
+            return _no_stream(node, port, "a constant", "feed it from a generator")
         case ParameterSource(name):
             if not port.run_level:
                 return None
-            return _no_stream(node, port, f"parameter {name!r}", "pass the node a plain parameter")
+            return _no_stream(node, port, f"parameter {name!r}", "feed it from a generator")
+
+
+def _constant_mistake(value: object) -> str | None:
+    """What is no node, but was surely meant to be one, or several."""
+    if isinstance(value, NodeTemplate | GroupTemplate):
+        return f"is given {value!r} itself; call it to make a node"
+    if isinstance(value, list | tuple | dict | set):
+        within = islice(value.values() if isinstance(value, dict) else value, _LOOKED_AT)
+        if any(isinstance(part, DraftNode | OutputRef | Placeholder | Parameter) for part in within):
+            return (
+                f"is given a {type(value).__name__} with nodes or parameters in it; as an argument each "
+                "stands by itself: give the body one parameter for each, or *args"
+            )
+    return None
 
 
 def _edge_mistake(node: GraphNode, port: Port, producer: GraphNode, output: int) -> str | None:

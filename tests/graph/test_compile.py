@@ -293,7 +293,7 @@ def test_code_that_does_not_pickle_is_named_with_its_template_and_node() -> None
 def test_a_node_inside_a_constant_is_refused_with_what_to_do() -> None:
     with Flow() as f:
         f.a = add(1)
-        f.b = add([f.a])
+        f.b = add({"deep": [f.a]})
     with pytest.raises(NotSerializableError, match=r"of node 'b' .*'a' .*stands by itself"):
         compiled(f)
 

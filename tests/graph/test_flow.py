@@ -315,6 +315,28 @@ def test_a_stream_port_fed_by_what_yields_nothing_is_refused_rule_18(source: Any
         f.t = total(source())
 
 
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        (lambda: same, "is given <node template same .*call it to make a node"),
+        (lambda: [same(1), 2], "is given a list with nodes or parameters in it"),
+        (lambda: (1, parameter("p")), "is given a tuple with nodes or parameters in it"),
+        (lambda: {"x": divide(1, 1).output(1)}, "is given a dict with nodes or parameters in it"),
+    ],
+)
+def test_what_was_surely_meant_to_be_nodes_is_no_constant(argument: Any, says: str) -> None:
+    with refused("'s' \\(same, ", "parameter 'value' ", says), Flow() as f:
+        f.s = same(argument())
+
+
+def test_a_node_is_neither_true_nor_false_while_the_flow_is_written() -> None:
+    with pytest.raises(TypeError, match=r"neither true nor false.*SKIP"), Flow() as f:
+        bool(f.later)
+    for written in (same(1), divide(1, 1).output(1)):
+        with pytest.raises(TypeError, match=r"neither true nor false.*SKIP"):
+            bool(written)
+
+
 def test_a_stream_port_may_be_left_to_its_default() -> None:
     @node
     def read(chunks: Stream[int] | None = None) -> None: ...

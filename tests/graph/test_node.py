@@ -192,6 +192,20 @@ def test_a_wrong_argument_is_an_error_at_the_call_that_names_node_and_place_rule
     assert str(caught.value).startswith(f"add at {__file__}:")
 
 
+def test_a_template_is_not_made_into_one_again() -> None:
+    with pytest.raises(TypeError, match=r"@node add at .*: it is a template already.*__wrapped__"):
+        node(keep=True)(add)
+
+
+@pytest.mark.parametrize("placement", ["inline", "thread"])
+@pytest.mark.parametrize("limit", [{"timeout_s": 1.0}, {"memory_hard_bytes": 1 << 30}])
+def test_the_limits_of_a_worker_are_refused_where_there_is_none(placement: Any, limit: Any) -> None:
+    with pytest.raises(
+        ValueError, match=f"limits of a worker process; placement='{placement}' has none"
+    ):
+        node(placement=placement, **limit)(add.__wrapped__)
+
+
 def test_a_misspelt_keyword_gets_a_suggestion() -> None:
     @node
     def body(window_size: int = 1) -> None: ...

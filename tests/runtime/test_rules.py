@@ -546,3 +546,16 @@ def test_rule_44_a_final_value_that_is_read_and_does_not_exist_names_the_node() 
         f.a = same(f.g)
     with pytest.raises(AccumulationError, match="'g'"):
         f.run(workers=0)
+
+
+def test_rule_44_chunks_that_cannot_be_summed_are_named_and_the_remedies_once() -> None:
+    @node
+    def mixed() -> Any:
+        yield 1
+        yield "a"
+
+    with Flow() as f:
+        f.a = same(mixed())
+    with pytest.raises(AccumulationError, match="chunks of type int and str cannot") as caught:
+        f.run(workers=0)
+    assert str(caught.value).count("StopAsyncIteration(value)") == 1

@@ -380,6 +380,44 @@ def test_f15_a_result_that_does_not_pickle_names_the_node_and_the_path(
         f.run(pool=pool)
 
 
+def test_rule_48_a_stream_that_is_returned_is_refused_with_what_to_do_instead() -> None:
+    @node(placement="thread")
+    def hand_on(numbers: Stream[int]) -> Any:
+        return numbers
+
+    with Flow() as f:
+        f.hand_on = hand_on(numbers(3))
+    with pytest.raises(NodeError, match=r"'hand_on' .*pass on what you have read: 'yield from'"):
+        f.run(workers=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"timeout_s": -1}, "timeout_s must be a number of seconds above 0, not -1"),
+        ({"timeout_s": "3"}, "timeout_s must be a number of seconds, not '3'"),
+        ({"timeout_s": float("nan")}, "timeout_s must be a number of seconds above 0, not nan"),
+        ({"parameters": ["p"]}, r"parameters= must be a mapping of names to values, not \['p'\]"),
+        ({"context_factory": 3}, "context_factory= must be a function of a NodeInfo, not 3"),
+        ({"workers": None, "pool": 2}, "pool= must be a Pool, not 2"),
+    ],
+)
+def test_options_of_a_run_that_are_none_are_refused_before_anything_runs(
+    options: dict[str, Any], says: str
+) -> None:
+    ran = []
+
+    @node(placement="inline")
+    def runs() -> None:
+        ran.append(True)
+
+    with Flow() as f:
+        f.runs = runs()
+    with pytest.raises((TypeError, ValueError), match=says):
+        f.run(**{"workers": 0, **options})
+    assert not ran
+
+
 @pytest.mark.parametrize("streams", [False, True])
 def test_f15_an_inline_value_that_cannot_leave_names_the_node_and_the_path(
     pool: Pool, streams: bool
