@@ -169,6 +169,11 @@ class Hub:
     def release(self, run: RunId) -> None:
         self._instances.release(run)
 
+    def forget_codes(self) -> None:
+        """Drop what is kept of codes; what was invoked has its own."""
+        self._opener.forget_codes()
+        self._brief.clear()
+
     # -- driving --------------------------------------------------------------------------------
 
     @property

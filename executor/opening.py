@@ -80,6 +80,10 @@ class Opener:
             attempt.task = around.task = self._open_task(BodyResume(attempt.hub, attempt))
         return body
 
+    def forget_codes(self) -> None:
+        """Load each code anew when it is next met."""
+        self._codes.clear()
+
     def _load(self, invocation: Invocation) -> LoadedCode:
         code = self._codes.get(invocation.code.digest)
         if code is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from hmac import compare_digest
+from typing import Final
 
 from executor.host import Broken, Code, Evidence, Input, Invocation
 from executor.ladder import Stepping
@@ -21,6 +22,7 @@ from protocol.messages import (
     Deliver,
     Digest,
     EndStream,
+    Forget,
     FromCoordinator,
     FromWorker,
     Hello,
@@ -32,7 +34,13 @@ from protocol.messages import (
     WireInput,
     WireStart,
 )
-from protocol.values import Value
+from protocol.values import Value, size_bytes
+
+CODES_LIMIT: Final = 1000
+"""So many codes a worker keeps: where each run makes its functions anew there is no end to them."""
+
+CODES_LIMIT_BYTES: Final = 256 << 20
+"""And no more of them than take this much."""
 
 
 class Writer:
@@ -41,14 +49,15 @@ class Writer:
     def __init__(self, session: Session[FromCoordinator, FromWorker]) -> None:
         self.session = session
         self._defined: set[Digest] = set()
+        self._defined_bytes = 0
         # The nodes whose instances it has, with the last generation that it was given to run.
         self._holds: dict[tuple[RunId, NodeId], int] = {}
 
     def invoke(self, invocation: Invocation) -> None:
         code = invocation.code
         if code.digest not in self._defined:
-            self._defined.add(code.digest)
             self._define(code)
+            self._defined.add(code.digest)
         start = self._start(invocation) if invocation.pinned else None
         self.session.add(
             Invoke(
@@ -82,6 +91,11 @@ class Writer:
             self.session.add(EndStream(key, port, count, broken.failure, cause))
 
     def _define(self, code: Code) -> None:
+        self._defined_bytes += size_bytes(code.payload)
+        if len(self._defined) >= CODES_LIMIT or self._defined_bytes > CODES_LIMIT_BYTES:
+            self._defined.clear()
+            self._defined_bytes = size_bytes(code.payload)
+            self.session.add(Forget())
         self.session.add(Define(code.digest, self.session.attach(code.payload)))
 
     def _wire(self, given: Input) -> WireInput:

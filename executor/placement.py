@@ -29,6 +29,9 @@ AHEAD_BYTES: Final = 4 << 20
 STREAK: Final = 2
 """For each so many brief ends in a row, one more body of a code may stand behind others."""
 
+CODES_LIMIT: Final = 10_000
+"""Of so many codes it is known how long they take; then that is learned anew."""
+
 _STREAK_LIMIT: Final = STREAK * AHEAD_LIMIT
 _WEIGHT: Final = 0.2  # of the newest duration in the moving average
 _NOTHING_HELD: Final[Mapping[int, int]] = MappingProxyType({})
@@ -97,17 +100,25 @@ def choose(
     return best
 
 
+@dataclass(slots=True)
+class _Seen:
+    """Of the bodies of one code that have ended."""
+
+    seconds: float
+    streak: int = 0  # brief ends in a row, or nearly so
+    output_bytes: int = 0  # of the latest
+
+
 class Durations:
     """How long bodies take, by their code: exponentially weighted, so that it follows changes."""
 
     def __init__(self) -> None:
-        self._seconds: dict[Digest, float] = {}
-        self._streaks: dict[Digest, int] = {}  # brief ends in a row, or nearly so
-        self._bytes: dict[Digest, int] = {}  # of the latest output
+        self._seen: dict[Digest, _Seen] = {}
 
     def expected_s(self, code: Digest) -> float:
         """Infinite for what has not been seen to end."""
-        return self._seconds.get(code, math.inf)
+        seen = self._seen.get(code)
+        return math.inf if seen is None else seen.seconds
 
     def depth(self, code: Digest) -> int:
         """How many may stand in a row with one of this code as the last.
@@ -115,17 +126,21 @@ class Durations:
         It grows with each brief end, and shrinks with each other: bodies whose durations vary are not
         sent far ahead, where they might stand behind one that takes long.
         """
-        if self.expected_s(code) >= AHEAD_S:
+        seen = self._seen.get(code)
+        if seen is None or seen.seconds >= AHEAD_S:
             return 1
-        depth = min(AHEAD_LIMIT, 1 + self._streaks[code] // STREAK)
-        size = self._bytes[code]
+        depth = min(AHEAD_LIMIT, 1 + seen.streak // STREAK)
+        size = seen.output_bytes
         return depth if depth * size <= AHEAD_BYTES else max(1, AHEAD_BYTES // size)
 
     def note(self, code: Digest, seconds: float, output_bytes: int = 0) -> None:
         """One has ended after so much stepping, with so much output."""
-        known = self._seconds.get(code, seconds)
-        self._seconds[code] = known + _WEIGHT * (seconds - known)
-        streak = self._streaks.get(code, 0)
+        seen = self._seen.get(code)
+        if seen is None:
+            if len(self._seen) >= CODES_LIMIT:
+                self._seen.clear()
+            seen = self._seen[code] = _Seen(seconds)
+        seen.seconds += _WEIGHT * (seconds - seen.seconds)
         # One that took long may merely have been kept from the processor: it costs most, not all.
-        self._streaks[code] = min(streak + 1, _STREAK_LIMIT) if seconds < AHEAD_S else streak // 4
-        self._bytes[code] = output_bytes
+        seen.streak = min(seen.streak + 1, _STREAK_LIMIT) if seconds < AHEAD_S else seen.streak // 4
+        seen.output_bytes = output_bytes

@@ -21,6 +21,9 @@ from protocol.values import size_bytes
 LARGE_CODE_BYTES: Final = 64 * 1024
 """Code from this size on is a reason to choose the worker that has it."""
 
+LARGE_CODES_LIMIT: Final = 1000
+"""So many of them are known of each worker; then that is learned anew."""
+
 _NOTHING: Final[frozenset[str]] = frozenset()
 _PROCESSORS: Final = frozenset({CPUS})
 
@@ -93,6 +96,8 @@ class Scheduler:
             self._ledger.claim(invocation.demand)
             worker.claiming += 1
         if size_bytes(code.payload) >= LARGE_CODE_BYTES:
+            if len(worker.large_codes) >= LARGE_CODES_LIMIT:
+                worker.large_codes.clear()
             worker.large_codes.add(code.digest)
         if invocation.pinned:
             self._pins[invocation.key.run, invocation.key.node] = worker.id

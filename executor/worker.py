@@ -45,6 +45,7 @@ from protocol.messages import (
     Digest,
     Drain,
     EndStream,
+    Forget,
     FromCoordinator,
     FromWorker,
     Goodbye,
@@ -211,6 +212,7 @@ class Worker:
             Release: self._release,
             Drain: self._drain,
             Revoke: self._revoke,
+            Forget: self._forget,
         }
 
     def run(self) -> None:
@@ -390,6 +392,10 @@ class Worker:
         for key in given_back:
             del self._numbers[key]
         self._session.add(Revoked(given_back))
+
+    def _forget(self, _: Forget, __: Envelope[FromCoordinator]) -> None:
+        self._codes.clear()
+        self._hub.forget_codes()
 
     def _drain(self, _: Drain, __: Envelope[FromCoordinator]) -> None:
         self._draining = True

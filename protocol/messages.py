@@ -266,7 +266,10 @@ class Welcome(Message, frozen=True, tag=1):
 
 
 class Define(Message, frozen=True, tag=2):
-    """Coordinator -> worker: a body's code, sent once before the first ``Invoke`` that names it."""
+    """Coordinator -> worker: a body's code, sent before the first ``Invoke`` that names it.
+
+    Once, but for what was forgotten meanwhile.
+    """
 
     digest: Digest
     payload: WireValue
@@ -354,6 +357,10 @@ class Revoke(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     keys: list[AttemptKey]
 
 
+class Forget(Message, frozen=True, tag=12):
+    """Coordinator -> worker: drop every code; what an ``Invoke`` names from now on is defined anew."""
+
+
 FromCoordinator: TypeAlias = (
     Welcome
     | Define
@@ -366,4 +373,5 @@ FromCoordinator: TypeAlias = (
     | Release
     | Drain
     | Revoke
+    | Forget
 )

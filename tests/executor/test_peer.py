@@ -1,11 +1,21 @@
-"""What a worker is sent of a node's state: no more than it lacks (SEMANTICS 16.1)."""
+"""What a worker is sent of code and of a node's state: no more than it lacks (SEMANTICS 16.1)."""
 
 from __future__ import annotations
 
 from executor.host import Code, Invocation, Start
-from executor.peer import Writer
+from executor.peer import CODES_LIMIT, CODES_LIMIT_BYTES, Writer
 from protocol.framing import coordinator_session, worker_session
-from protocol.messages import AttemptKey, Digest, Invoke, NodeId, RunId, WireStart
+from protocol.messages import (
+    AttemptKey,
+    Define,
+    Digest,
+    Forget,
+    FromCoordinator,
+    Invoke,
+    NodeId,
+    RunId,
+    WireStart,
+)
 
 START = Start(b"state", b"changes")
 SENT = WireStart(b"state", b"changes")
@@ -26,14 +36,23 @@ class Wire:
         self.writer.invoke(
             Invocation(key, code, [], pinned=True, checkpoint=True, start=start, resumes=resumes)
         )
-        messages: list[object] = []
+        message = self.messages()[-1]
+        assert isinstance(message, Invoke)
+        return message.start, message.resumes
+
+    def run_code(self, number: int, size: int) -> list[type]:
+        """Which kinds of messages it takes to run a code."""
+        code = Code(Digest(number.to_bytes(16, "big")), bytes(size))
+        self.writer.invoke(Invocation(AttemptKey(RunId(1), NodeId(1), 0), code, []))
+        return list(map(type, self.messages()))
+
+    def messages(self) -> list[FromCoordinator]:
+        found: list[FromCoordinator] = []
         for parts in self.writer.session.take():
             envelope = self._worker.read(parts)
             assert envelope is not None
-            messages += envelope.messages
-        message = messages[-1]
-        assert isinstance(message, Invoke)
-        return message.start, message.resumes
+            found += envelope.messages
+        return found
 
 
 def test_the_first_run_here_starts_from_the_committed_state_and_the_next_goes_on() -> None:
@@ -64,3 +83,20 @@ def test_what_is_held_for_a_run_is_forgotten_with_it() -> None:
 
 def test_a_node_without_a_committed_state_is_made_anew() -> None:
     assert Wire().invoke(0, start=None, resumes=False) == (None, False)
+
+
+def test_code_is_sent_once_until_there_is_so_much_of_it_that_all_is_forgotten() -> None:
+    """A worker that lives for days would else keep the functions of every run."""
+    wire = Wire()
+    for number in range(3 * CODES_LIMIT):
+        is_full = number > 0 and number % CODES_LIMIT == 0
+        assert wire.run_code(number, 10) == [*([Forget] if is_full else []), Define, Invoke]
+        assert wire.run_code(number, 10) == [Invoke]
+
+
+def test_nor_does_a_worker_keep_more_code_than_its_memory_should_hold() -> None:
+    wire = Wire()
+    wire.run_code(0, CODES_LIMIT_BYTES // 2)
+    assert wire.run_code(1, CODES_LIMIT_BYTES // 2) == [Define, Invoke]
+    assert wire.run_code(2, 10) == [Forget, Define, Invoke]
+    assert wire.run_code(2, 10) == [Invoke]

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.placement import AHEAD_LIMIT, AHEAD_S, Durations, Load, choose
+from executor.placement import AHEAD_LIMIT, AHEAD_S, CODES_LIMIT, Durations, Load, choose
 from protocol.messages import Digest
 
 
@@ -64,3 +64,11 @@ def test_durations_follow_what_is_seen_and_know_nothing_of_what_is_not() -> None
     for _ in range(50):
         durations.note(code, 0.001)
     assert durations.expected_s(code) < 0.002
+
+
+def test_of_ever_new_code_no_more_is_known_than_so_much() -> None:
+    durations = Durations()
+    for number in range(3 * CODES_LIMIT):
+        durations.note(Digest(number.to_bytes(16, "big")), 1.0)
+        assert len(durations._seen) <= CODES_LIMIT
+    assert durations.expected_s(Digest(number.to_bytes(16, "big"))) == 1.0

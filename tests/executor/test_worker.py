@@ -22,6 +22,7 @@ from protocol.messages import (
     Define,
     Digest,
     Drain,
+    Forget,
     FromCoordinator,
     FromWorker,
     Goodbye,
@@ -112,3 +113,12 @@ def test_a_worker_on_asyncio_sends_what_it_answers_at_once_though_nothing_more_c
     link.say(*invoke(link, 1, ends, UNLIMITED))
     Worker(link, worker_session()).run()
     assert [type(message) for message in link.heard] == [Completed, Chunk, Cancelled, Goodbye]
+
+
+def test_a_worker_that_is_to_forget_keeps_nothing_of_the_codes_before(link: PlayedLink) -> None:
+    link.answers = {Completed: [Forget(), *invoke(link, 2, rests, 1)], Chunk: [Drain()]}
+    link.say(*invoke(link, 1, ends, UNLIMITED))
+    worker = Worker(link, worker_session())
+    worker.run()
+    assert [type(message) for message in link.heard] == [Completed, Chunk, Goodbye]
+    assert set(worker._codes) == set(worker._hub._opener._codes) == {bytes([2]) * 16}

@@ -32,6 +32,7 @@ from protocol.messages import (
     ErrorReport,
     Failed,
     Fault,
+    Forget,
     FromCoordinator,
     Goodbye,
     Hello,
@@ -130,6 +131,7 @@ class Process:
             Release: lambda *_: None,
             Drain: self._drain,
             Revoke: self._revoke,
+            Forget: lambda *_: self._codes.clear(),
         }
 
     @property
