@@ -48,6 +48,7 @@ from executor.resources import Resources, Source
 from executor.retry import RetryPolicy
 from executor.scheduling import MEMORY, Totals, checked_resources
 from executor.sending import Sender
+from executor.shield import Shield
 from executor.showing import DroppingPrint
 from executor.sizing import checked_size, usable_cores, usable_memory_bytes
 from executor.vitals import vitals_of
@@ -120,11 +121,12 @@ class Pool:
         totals = {MEMORY: usable_memory_bytes(), **checked_resources(resources)}
         self._machine = PoolMachine(self.workers, Limits(**limits), look=self._look, totals=totals)
         self._inbox = Inbox(self._machine, self._do)
-        # Given back also if the pool is merely forgotten, and at the interpreter's exit.
         threads = max(1, usable_cores() // max(1, self.workers))
         show = show or (DroppingPrint() if drop_output else pass_on)
-        held = self._resources = Resources(self.workers, threads, show, drops_output=drop_output)
-        self._release = weakref.finalize(self, held.release)
+        with Shield():  # an interrupt would leave behind what it finds half made
+            held = self._resources = Resources(self.workers, threads, show, drops_output=drop_output)
+            # Given back also if the pool is merely forgotten, and at the interpreter's exit.
+            self._release = weakref.finalize(self, held.release)
         self._listener_descriptor, self._peers = held.listener.descriptor, held.peers
         self._sender = Sender(held, self._give_up_worker)
         self._reception = Reception(held, self._machine, self._inbox, self._do, self._sender.write, show)

@@ -21,6 +21,7 @@ from executor.orders import current_setup
 from executor.output import Outputs, Print, Printed
 from executor.page import create_page
 from executor.peer import Peer
+from executor.shield import Shield
 from protocol.directory import SessionDirectory
 from protocol.listener import Listener
 
@@ -206,12 +207,14 @@ class Resources:
         """End every process and give everything back; in a fork of the owner, nothing is ours."""
         if os.getpid() != self._pid:
             return
-        self.end_nursery()
         try:
+            with Shield():
+                self.end_nursery()
             for piece in self.outputs.read_all():
                 self._show(Printed(piece.worker, None, piece.is_error, piece.data))
-        finally:  # it is the user's, and may raise
-            self._give_back()
+        finally:  # that is the user's, and may raise; so may an interrupt
+            with Shield():
+                self._give_back()
 
     def _give_back(self) -> None:
         self.outputs.close()

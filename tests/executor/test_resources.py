@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 import pytest
 
 from executor.joinable import JoinablePool
-from executor.output import Printed, pass_on
+from executor.nursery import Nursery
+from executor.output import Outputs, Printed, pass_on
 from executor.pool import Pool
 from executor.resources import Resources
 
@@ -97,3 +100,31 @@ def test_a_show_that_raises_at_the_end_of_a_pool_keeps_nothing_from_being_given_
         pool.kill()
     assert not pool._resources._directory.path.exists()
     assert not pool._resources.peers
+
+
+def interrupted(works: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, during which Ctrl-C is pressed."""
+
+    def work(*args: object, **kwargs: object) -> Any:
+        result = works(*args, **kwargs)
+        signal.raise_signal(signal.SIGINT)
+        return result
+
+    return work
+
+
+def test_ctrl_c_while_a_pool_is_made_leaves_nothing_f11(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That nothing stays is what the fixture of all tests sees, here and below."""
+    monkeypatch.setattr(tempfile, "mkdtemp", interrupted(tempfile.mkdtemp))
+    with pytest.raises(KeyboardInterrupt):
+        Pool(1)
+
+
+@pytest.mark.parametrize(("owner", "verb"), [(Nursery, "end"), (Outputs, "close")])
+def test_ctrl_c_while_a_pool_is_given_back_leaves_nothing_f11(
+    monkeypatch: pytest.MonkeyPatch, owner: type, verb: str
+) -> None:
+    pool = Pool(1)
+    monkeypatch.setattr(owner, verb, interrupted(vars(owner)[verb]))
+    with pytest.raises(KeyboardInterrupt):
+        pool.kill()
