@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
+from contextlib import suppress
 from typing import Any, Final
 
 _ATOMIC_BYTES: Final = select.PIPE_BUF
 """A pipe that has room at all takes so much without making us wait."""
+
+
+class DroppingLog(logging.Handler):
+    """Logs to standard error, where nobody may be reading, and waits for nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._writer = DroppingWriter(2)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):  # closed
+            self._writer.write(f"{self.format(record)}\n".encode(errors="replace"))
 
 
 class DroppingWriter:

@@ -20,6 +20,7 @@ from executor.host import Demand, Invocation
 
 CPUS: Final = "cpus"
 MEMORY: Final = "memory"
+_BINARY: Final = ("KiB", "MiB", "GiB", "TiB")
 
 ALONE: Final[Demand] = ((CPUS, math.inf),)
 """The claim of one that runs only while nothing else does."""
@@ -46,9 +47,32 @@ class Shortage(NamedTuple):
     has: float
 
     def __str__(self) -> str:
+        asked, has = _amount(self.name, self.asked), _amount(self.name, self.has)
         if self.has == 0:
-            return f"asks for {self.name}={self.asked:g}, and the pool has no {self.name!r}"
-        return f"asks for {self.name}={self.asked:g}, and the pool has {self.name}={self.has:g}"
+            return f"asks for {self.name}={asked}, and the pool has no {self.name!r}"
+        return f"asks for {self.name}={asked}, and the pool has {self.name}={has}"
+
+    @property
+    def remedy(self) -> str:
+        """What would have to be given to the pool."""
+        if self.name == CPUS:
+            return f"at least {math.ceil(self.asked)} workers"
+        return (
+            f"more: Pool(workers, resources={{{self.name!r}: {self.asked:.17g}}}), or --resource "
+            f"{self.name}={self.asked:.17g} of 'orchestrator run', 'coordinator' or 'worker'"
+        )
+
+
+def _amount(name: str, amount: float) -> str:
+    """An amount for people.
+
+    >>> _amount("gpu", 2.0), _amount(MEMORY, 3 << 29), _amount(MEMORY, 999)
+    ('2', '1.5 GiB', '999 bytes')
+    """
+    if name != MEMORY or amount < 1024:
+        return f"{amount:g} bytes" if name == MEMORY else f"{amount:g}"
+    power = min(int(math.log2(amount)) // 10, len(_BINARY))
+    return f"{amount / (1 << 10 * power):.4g} {_BINARY[power - 1]}"
 
 
 def demand_of(

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from executor.scheduling import Shortage
+
 
 class FlowError(Exception):
     """Base of all errors that are ours and not a node's own."""
@@ -20,17 +22,16 @@ class InvalidFlowError(FlowError):
 class NotEnoughResources(InvalidFlowError):  # noqa: N818 - says what happened
     """A node asks for more of a resource than the pool has; ``shortages`` says of which."""
 
-    def __init__(self, node: str, place: str, shortages: tuple[str, ...]) -> None:
+    def __init__(self, node: str, place: str, shortages: tuple[Shortage, ...]) -> None:
         super().__init__(node, place, shortages)
         self.node = node
         self.place = place
         self.shortages = shortages
 
     def __str__(self) -> str:
-        return (
-            f"node {self.node!r} ({self.place}) {'; it '.join(self.shortages)}. Ask for less, or give "
-            "the pool more: Pool(workers, resources={...}), or --resource NAME=AMOUNT"
-        )
+        lacks = "; it ".join(map(str, self.shortages))
+        more = ", and ".join(shortage.remedy for shortage in self.shortages)
+        return f"node {self.node!r} ({self.place}) {lacks}. Ask for less, or give the pool {more}"
 
 
 class FlowDefinitionError(InvalidFlowError, AttributeError):

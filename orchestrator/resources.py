@@ -24,4 +24,4 @@ def check_resources(spec: FlowSpec, totals: Totals) -> None:
         if is_open:
             lacks = [shortage for shortage in lacks if shortage.name == MEMORY]
         if lacks:
-            raise NotEnoughResources(node.name, node.place, tuple(map(str, lacks)))
+            raise NotEnoughResources(node.name, node.place, tuple(lacks))

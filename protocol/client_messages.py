@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from protocol.messages import AttemptKey, Message, RunId, WireStart, WireValue
 
-SERVICE_VERSION: Final = 2
+SERVICE_VERSION: Final = 3
 
 
 class Request(Message, frozen=True):
@@ -196,6 +196,22 @@ class Rejected(Answer, frozen=True, tag=4):
     reason: str
 
 
+class WireShortage(Message, frozen=True):
+    """More is asked of a resource than there is."""
+
+    name: str
+    asked: float
+    has: float
+
+
+class Oversized(Answer, frozen=True, tag=15):
+    """Coordinator -> client: a node of the flow asks for more than the pool has."""
+
+    node: str
+    place: str
+    shortages: list[WireShortage]
+
+
 class Confirmed(Answer, frozen=True, tag=5):
     """Coordinator -> client: the request is done, or under way."""
 
@@ -271,7 +287,8 @@ class Finished(Message, frozen=True, tag=9):
 class RunStatus(Message, frozen=True):
     """One flow. ``state``: ``running``, ``cancelling``, ``done``, ``failed`` or ``cancelled``.
 
-    ``client`` is a pid, ``seconds`` how long it has run or did run, ``detail`` an error's first line.
+    ``client`` is a pid, ``seconds`` how long it has run or did run, ``detail`` an error's first line, or
+    what its nodes wait for that the pool does not have.
     ``nodes`` counts those that ran to their end, out of ``nodes_total``.
     """
 
@@ -340,6 +357,7 @@ ToClient: TypeAlias = (
     | Refused
     | Accepted
     | Rejected
+    | Oversized
     | Confirmed
     | Progress
     | Printed

@@ -7,10 +7,12 @@ import pickle
 import pytest
 
 from executor.errors import RemoteTraceback
+from executor.scheduling import Shortage
 from orchestrator.errors import (
     FlowDefinitionError,
     MissingDefaultError,
     MissingDefaults,
+    NotEnoughResources,
     NotSerializableError,
     StateNotAvailable,
 )
@@ -38,6 +40,10 @@ from orchestrator.service.errors import (
 
 ERRORS: list[tuple[Exception, str]] = [
     (FlowDefinitionError(("'a' is not connected",)), "'a' is not connected"),
+    (
+        NotEnoughResources("a", "x.py:3", (Shortage("memory", 3 << 30, 1 << 30),)),
+        "memory=3 GiB, and the pool has memory=1 GiB. Ask for less, or give the pool more: Pool(",
+    ),
     (NotSerializableError("the constant", "a lock"), 'placement="inline"'),
     (MissingDefaultError((MissingDefaults("a#0", "f.py:1", ("def a(x):", "      -")),), 1), "a#0"),
     (StateNotAvailable("'a'", "x", "it is resident"), "'x' of node 'a' cannot be read: it is"),

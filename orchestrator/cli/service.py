@@ -38,7 +38,6 @@ def run_there(
     from orchestrator.cli.display import Display  # noqa: PLC0415 - other commands start faster without
 
     with _connected(endpoint) as client, Display() as display:
-        _note_if_idle(client)
         handle = client.submit(
             flow, parameters=parameters, label=label, terminate_on_node_error=not keep_going
         )
@@ -59,7 +58,6 @@ def begin(
 ) -> None:
     """Begin a flow that goes on without us."""
     with _connected(endpoint) as client:
-        _note_if_idle(client)
         handle = client.submit(
             flow,
             parameters=parameters,
@@ -67,6 +65,7 @@ def begin(
             terminate_on_node_error=not keep_going,
             detach=True,
         )
+        client.status()  # meanwhile it is told, and printed, what it waits for, if it does
         click.echo(
             f"run {handle.run} begins; follow it with: orchestrator follow {endpoint} {handle.run}"
         )
@@ -86,9 +85,13 @@ def coordinator(endpoint: str, workers: int | None, resources: dict[str, float])
 
     It goes on until Ctrl-C, SIGTERM or 'orchestrator stop'.
     """
+    from executor.dropping import DroppingLog  # noqa: PLC0415 - other commands start faster without
     from orchestrator.service.server import serve  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    handlers = [DroppingLog()]
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers
+    )
 
     def say_ready(bound: str, count: int) -> None:
         click.echo(f"listening on {bound}; workers: {count}", err=True)
@@ -220,12 +223,6 @@ def why(flow: str, node: str, endpoint: str | None) -> None:
         if endpoint is not None:
             with _connected(endpoint) as client:
                 show.waits(client.waits(flow, node))
-
-
-def _note_if_idle(client: CoordinatorClient) -> None:
-    if not client.workers:
-        note = f"no workers are there yet; 'orchestrator worker {client.endpoint}' brings some"
-        click.echo(note, err=True)
 
 
 @contextmanager

@@ -14,7 +14,9 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
 from executor.code import encode_code
+from executor.scheduling import Shortage
 from executor.surroundings import ContextFactory, NodeInfo
+from orchestrator.errors import NotEnoughResources
 from orchestrator.graph.compile import compile_flow
 from orchestrator.graph.flow import Flow, StopAt, states_of
 from orchestrator.graph.limits import stop_limits
@@ -43,6 +45,7 @@ from protocol.client_messages import (
     Confirmed,
     DrainService,
     FollowRun,
+    Oversized,
     Rejected,
     Status,
     StopService,
@@ -155,6 +158,7 @@ class CoordinatorClient:
         Raises:
             InvalidFlowError: the flow cannot be run as it is written, or not on workers only.
             InstrumentNotSupported: an instrument is installed here, and would hear nothing.
+            NotEnoughResources: it asks for more than the coordinator's workers have.
             RequestRejected: the coordinator drains.
             CoordinatorLost: it has ended.
         """
@@ -298,6 +302,9 @@ class CoordinatorClient:
         given = self._answers.pop(request)
         if isinstance(given, Rejected):
             raise RequestRejected(given.reason)
+        if isinstance(given, Oversized):
+            lacks = tuple(Shortage(lack.name, lack.asked, lack.has) for lack in given.shortages)
+            raise NotEnoughResources(given.node, given.place, lacks)
         if not isinstance(given, answer):
             raise self._link.lost(f"answered with {type(given).__name__}")
         return given

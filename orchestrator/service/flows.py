@@ -7,18 +7,18 @@ pool. What is wrong with one ends that one.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
 import msgspec
 
 from executor.output import Printed as Output
-from executor.output import pass_on
 from executor.pool import Pool
 from executor.scheduling import shortages
+from executor.showing import DroppingPrint
 from orchestrator.coordinator import Coordinator
-from orchestrator.errors import NotEnoughResources
 from orchestrator.event_loop import TaskCancelled, TaskHandle, current_event_loop, sleep
 from orchestrator.progress import progress_of
 from orchestrator.pump import Pump
@@ -33,14 +33,14 @@ from orchestrator.service.audience import Audience, End
 from orchestrator.service.ended import EndedFlows
 from orchestrator.service.outcomes import AnyOutcome, Crashed, encode_outcome
 from orchestrator.service.session import Client
-from orchestrator.service.submission import BadSubmission, read_submission
-from orchestrator.spec import NodeSpec
+from orchestrator.service.submission import read_submission
 from orchestrator.spill import DiskSpill
 from protocol.client_messages import (
     Accepted,
     AskWaits,
     FollowRun,
     FromClient,
+    NodeProgress,
     Rejected,
     Result,
     RunStatus,
@@ -59,7 +59,10 @@ _PROGRESS_SHARE: Final = 20  # one part in so many of the time, at most
 
 @dataclass(eq=False, slots=True)
 class Running:
-    """A flow that has not ended. ``client`` is who has submitted it, ``audience`` who follows it."""
+    """A flow that has not ended. ``client`` is who has submitted it, ``audience`` who follows it.
+
+    ``wants`` says what its nodes wait for that the pool does not have.
+    """
 
     job: Job
     spill: DiskSpill
@@ -71,6 +74,7 @@ class Running:
     audience: Audience
     is_cancelling: bool = False
     has_changed: bool = True
+    wants: list[str] = field(default_factory=list)
     task: TaskHandle[None] | None = None
 
 
@@ -82,6 +86,8 @@ class Flows:
         self._pump: Pump
         self._running: dict[RunId, Running] = {}
         self._ended = EndedFlows()
+        # No flow may wait for whoever reads what this process prints.
+        self._print = DroppingPrint()
 
     def attach(self, pool: Pool, pump: Pump) -> None:
         """Where they are to run; to be called before anything else."""
@@ -99,16 +105,14 @@ class Flows:
         """Begin a flow.
 
         Raises:
-            BadSubmission: it does not decode or fit together, or asks for more than the pool has.
+            BadSubmission: it does not decode or fit together.
+            NotEnoughResources: it asks for more than the pool has.
         """
         # The run's number is not known before there is a job.
         place: list[Running] = []
         spill = DiskSpill()
         job = read_submission(message, envelope, spill, lambda _: _note_change(place))
-        try:
-            check_resources(job.spec, self._pool.totals)
-        except NotEnoughResources as error:
-            raise BadSubmission(str(error)) from error
+        check_resources(job.spec, self._pool.totals)
         coordinator = Coordinator(job, self._pump)
         number, label = coordinator.number, message.label
         audience = Audience(number)
@@ -196,7 +200,7 @@ class Flows:
         if flow is not None and flow.audience:
             flow.audience.tell_output(output)
         else:
-            pass_on(output)
+            self._print(output)
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -221,7 +225,9 @@ class Flows:
     def statuses(self) -> list[RunStatus]:
         """Those that have ended, oldest first, then those that run."""
         going = [
-            self._status(number, flow, "cancelling" if flow.is_cancelling else "running", "")
+            self._status(
+                number, flow, "cancelling" if flow.is_cancelling else "running", "; ".join(flow.wants)
+            )
             for number, flow in self._running.items()
         ]
         return [*self._ended.statuses(), *going]
@@ -239,15 +245,17 @@ class Flows:
             return Rejected(question.request, problem)
         waits = [wait.describe() for wait in machine.waits_of(nodes[0])]
         node = dict(progress_of(machine))[nodes[0].index]
-        if node.queued:
-            waits += self._lacks(nodes[0].spec)
+        waits += self._lacks({nodes[0].index: node}, machine)
         return Waits(question.request, found.coordinator.number, node, waits)
 
-    def _lacks(self, node: NodeSpec) -> list[str]:
-        """What a node needs of the pool that agents have not brought, or have taken away."""
-        if not self._pool.workers:
+    def _lacks(self, nodes: Mapping[int, NodeProgress], machine: FlowMachine) -> list[str]:
+        """What nodes need of the pool that agents have not brought, or have taken away."""
+        queued = [index for index, node in nodes.items() if node.queued]
+        if queued and not self._pool.workers:
             return ["no workers are there; 'orchestrator worker ENDPOINT' brings some"]
-        return [f"{node.name!r} {shortage}" for shortage in shortages(node.demand, self._pool.totals)]
+        demands = [(nodes[index].name, machine.nodes[index].spec.demand) for index in queued]
+        totals = self._pool.totals
+        return [f"{name!r} {lack}" for name, demand in demands for lack in shortages(demand, totals)]
 
     def _find(self, flow: str) -> Running | str:
         """A running flow by number or label, the newest of several; or what is wrong."""
@@ -279,12 +287,25 @@ class Flows:
     async def _tell_progress(self, flow: Running) -> None:
         """Tell who follows it now and then which nodes have changed."""
         number, machine = flow.coordinator.number, flow.coordinator.machine
+        there: tuple[int, dict[str, float]] | None = None
         while number in self._running:
             began = monotonic()
-            if flow.has_changed and flow.audience:
-                flow.has_changed = not flow.audience.tell_progress(dict(progress_of(machine)))
+            before, there = there, (self._pool.workers, dict(self._pool.totals))
+            if flow.has_changed or there != before:
+                nodes = dict(progress_of(machine))
+                flow.has_changed = not flow.audience.tell_progress(nodes)
+                self._note_wants(flow, self._lacks(nodes, machine))
             # Where there are very many nodes, looking at them must not take the coordinator's time.
             await sleep(max(PROGRESS_S, _PROGRESS_SHARE * (monotonic() - began)))
+
+    def _note_wants(self, flow: Running, wants: list[str]) -> None:
+        """Say what a flow has begun to wait for, so that nobody takes it for slow."""
+        for want in wants:
+            if want not in flow.wants:
+                note = f"run {flow.coordinator.number} waits: {want}\n"
+                log.info("%s", note.rstrip())
+                flow.audience.tell_output(Output(0, None, is_error=True, data=note.encode()))
+        flow.wants = wants
 
 
 def _note_change(place: list[Running]) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from executor.joinable import JoinablePool
 from executor.resources import reserve_descriptors
+from orchestrator.errors import NotEnoughResources
 from orchestrator.event_loop import (
     Event,
     EventLoop,
@@ -48,6 +49,7 @@ from protocol.client_messages import (
     FromClient,
     Join,
     Leave,
+    Oversized,
     Refused,
     Rejected,
     Status,
@@ -55,6 +57,7 @@ from protocol.client_messages import (
     Submit,
     ToClient,
     Welcomed,
+    WireShortage,
     WorkerEnded,
     WorkerNotStarted,
     WorkerStarted,
@@ -257,6 +260,9 @@ class Service:
             self._flows.submit(client, message, envelope)
         except BadSubmission as problem:
             client.write(Rejected(message.request, str(problem)))
+        except NotEnoughResources as error:
+            lacks = [WireShortage(*shortage) for shortage in error.shortages]
+            client.write(Oversized(message.request, error.node, error.place, lacks))
 
     def _cancel(self, client: Client, message: CancelRun, _: Envelope[FromClient]) -> None:
         problem = self._flows.cancel(message.run)

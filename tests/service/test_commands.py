@@ -32,6 +32,17 @@ with Flow() as flow:
 """
 
 
+LARGE = """
+from orchestrator import Flow, node
+
+@node(cpus=9, resources={"gpu": 1})
+def fit(): ...
+
+with Flow() as flow:
+    flow.fit = fit()
+"""
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "job.py").write_text(JOB)
@@ -147,6 +158,22 @@ def test_every_command_names_both_versions_if_the_coordinator_is_of_another(
             assert f"(pid {coordinator.pid}) is of another version" in ended.stderr
             assert f"protocol 99 on Python {python_version()}, and this process has" in ended.stderr
             assert f"protocol {SERVICE_VERSION} on Python {python_version()}" in ended.stderr
+
+
+def test_a_flow_that_asks_for_more_than_there_is_ends_alike_here_and_there(
+    endpoint: str, here: Path
+) -> None:
+    (here / "large.py").write_text(LARGE)
+    remote = command("run", "large.py", "--connect", endpoint)
+    local = command("run", "large.py", "--workers", "2")
+    assert (remote.exit_code, remote.stderr) == (local.exit_code, local.stderr)
+    assert remote.exit_code == 2
+    for words in (
+        "asks for cpus=9, and the pool has cpus=2; it asks for gpu=1, and the pool has no 'gpu'",
+        "Ask for less, or give the pool at least 9 workers, and more:",
+        "--resource gpu=1 of 'orchestrator run', 'coordinator' or 'worker'",
+    ):
+        assert words in remote.stderr
 
 
 def test_an_exit_code_tells_what_a_coordinator_refused(endpoint: str, here: Path) -> None:

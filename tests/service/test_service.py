@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,12 @@ def talk() -> None:
     thread.start()
     thread.join()
     sys.stdout.write("no newline")
+
+
+@node
+def print_much() -> None:
+    time.sleep(0.5)  # until nobody follows it
+    print("x" * 500_000)
 
 
 @node
@@ -423,6 +430,34 @@ def test_what_bodies_print_comes_at_once_and_to_its_own_client_only(
             printed += capsys.readouterr().out
         handle.cancel()
         assert handle.wait()
+
+
+def test_a_coordinator_whose_output_nobody_reads_serves_on(tmp_path: Path) -> None:
+    """A pipe to a pager, or a terminal stopped by Ctrl-S: it is full after 64 KiB."""
+    endpoint = f"ipc://{tmp_path}/unread/c"
+    command = (sys.executable, "-m", "orchestrator", "coordinator", "--listen", endpoint, "-w", "1")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as coordinator:
+        try:
+            assert coordinator.stderr is not None
+            assert b"listening" in coordinator.stderr.readline()
+            os.set_blocking(coordinator.stderr.fileno(), False)
+            with suppress(OSError):  # full: what is logged from now on has no room
+                full = os.open(f"/proc/{coordinator.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+                while os.write(full, bytes(4096)):
+                    pass
+            os.close(full)
+            with Flow() as f:
+                f.much = print_much()
+            with connect(endpoint) as client:
+                run = client.submit(f, detach=True).run
+            with connect(endpoint) as client:
+                while client.status().runs[-1].state != "done":
+                    time.sleep(0.01)
+                assert client.handle(run).result().status == "done"
+                client.stop()
+            assert coordinator.wait(10) == 0
+        finally:
+            coordinator.kill()
 
 
 def test_inline_nodes_are_refused_before_anything_is_sent(client: CoordinatorClient) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from executor.errors import WorkerCrashed
+from orchestrator.errors import NotEnoughResources
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.service.client import CoordinatorClient, connect
-from orchestrator.service.errors import RequestRejected
 from orchestrator.service.link import PATIENCE_S
 from tests.service import abrupt_coordinator
 from tests.service.conftest import started
@@ -109,13 +109,36 @@ def test_a_flow_waits_for_a_resource_that_an_agent_brings(empty: str, client: Co
         assert not handle.wait(0.05)
         lacks = ["'result' asks for gpu=1, and the pool has no 'gpu'"]
         assert client.waits(flow, "result").sentences == lacks
-        with pytest.raises(RequestRejected, match=r"'result' .* asks for gpu=1, .* has no 'gpu'"):
+        with pytest.raises(NotEnoughResources, match=r"'result' .* asks for gpu=1, .* has no 'gpu'"):
             client.run(f)
         with started("worker", empty, "-n", "1", "--resource", "gpu=1", until="serving"):
             handle.result()
             assert f.result.get_data() == (42,)
-            with pytest.raises(RequestRejected, match="asks for gpu=2, and the pool has gpu=1"):
+            with pytest.raises(NotEnoughResources, match="asks for gpu=2, and the pool has gpu=1"):
                 client.run(flow_of(lambda: on_two_gpus(1)))
+
+
+def test_who_follows_a_flow_is_told_when_what_it_needs_is_not_there_or_has_left(
+    empty: str, client: CoordinatorClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    handle = client.submit(flow_of(lambda: on_gpu(sleep(0.6))))
+    no_workers = "no workers are there; 'orchestrator worker ENDPOINT' brings some"
+    assert client.status().runs[-1].detail == no_workers
+    assert capsys.readouterr().err == f"run {handle.run} waits: {no_workers}\n"
+    handle.on_output = lambda printed: told.append(printed.data.decode())
+    with started("worker", empty, "-n", "1", until="serving"):
+        with started("worker", empty, "-n", "1", "--resource", "gpu=1", until="serving") as brings_it:
+            until(lambda: any(worker.running for worker in client.status().workers))
+            assert client.status().runs[-1].detail == ""
+            brings_it.send_signal(signal.SIGINT)
+            brings_it.wait(10)
+        lacks = "'result' asks for gpu=1, and the pool has no 'gpu'"
+        until(lambda: handle.wait(0.01) or bool(told))
+        assert told[0] == f"run {handle.run} waits: {lacks}\n"
+        assert client.status().runs[-1].detail == lacks
+        handle.cancel()
+        handle.wait()
 
 
 def test_ctrl_c_lets_the_workers_finish_what_they_run(empty: str, client: CoordinatorClient) -> None:
