@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import IO, Final
+from bisect import bisect_left
+from itertools import count
+from typing import IO, Final, NamedTuple
 
 from msgspec import msgpack
 
@@ -51,26 +53,28 @@ class DiskSpill:
 
 
 class DiskFile:
-    """A :class:`~orchestrator.runtime.chunk_log.SpillFile`."""
+    """A :class:`~orchestrator.runtime.chunk_log.SpillFile`; what is forgotten makes room."""
 
     def __init__(self, spill: DiskSpill) -> None:
         self._spill = spill
         self._file: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - has its own close
-        self._blocks: list[tuple[int, int]] = []  # offset and size
+        self._numbers = count()
+        self._blocks: dict[int, _Extent] = {}
+        self._gaps: list[_Extent] = []  # by offset; no two of them touch
         self._end = 0
 
     def write(self, values: list[Value]) -> int:
         block = msgpack.encode([_parts(value) for value in values])
-        self._spill.reserve(len(block))
+        extent = self._place(len(block))
         try:
-            os.posix_fallocate(self._file.fileno(), self._end, len(block))
-            os.pwrite(self._file.fileno(), block, self._end)
+            os.posix_fallocate(self._file.fileno(), extent.offset, len(block))
+            os.pwrite(self._file.fileno(), block, extent.offset)
         except OSError as error:
-            self._spill.give_back(len(block))
+            self._vacate(extent)
             raise SpillError(tempfile.gettempdir(), str(error)) from error
-        self._blocks.append((self._end, len(block)))
-        self._end += len(block)
-        return len(self._blocks) - 1
+        number = next(self._numbers)
+        self._blocks[number] = extent
+        return number
 
     def read(self, block: int) -> list[Value]:
         offset, size = self._blocks[block]
@@ -79,10 +83,42 @@ class DiskFile:
         )
         return [part if isinstance(part, bytes) else tuple(part) for part in parts]
 
+    def forget(self, block: int) -> None:
+        self._vacate(self._blocks.pop(block))
+
     def close(self) -> None:
         self._spill.give_back(self._end)
         self._spill.forget(self)
         self._file.close()
+
+    def _place(self, size: int) -> _Extent:
+        """Room for so many bytes: in the first gap that is large enough, or else at the end."""
+        for index, (offset, room) in enumerate(self._gaps):
+            if room >= size:
+                self._gaps[index : index + 1] = [_Extent(offset + size, room - size)] * (room > size)
+                return _Extent(offset, size)
+        self._spill.reserve(size)
+        self._end += size
+        return _Extent(self._end - size, size)
+
+    def _vacate(self, extent: _Extent) -> None:
+        index = bisect_left(self._gaps, extent)
+        self._gaps.insert(index, extent)
+        self._join_with_next(index)
+        if index:
+            self._join_with_next(index - 1)
+
+    def _join_with_next(self, index: int) -> None:
+        """Make one gap of two that touch."""
+        gap, *following = self._gaps[index : index + 2]
+        if following and gap.offset + gap.size == following[0].offset:
+            joined = _Extent(gap.offset, gap.size + following[0].size)
+            self._gaps[index : index + 2] = [joined]
+
+
+class _Extent(NamedTuple):
+    offset: int
+    size: int
 
 
 def _parts(value: Value) -> object:

@@ -10,6 +10,7 @@ and so stay in memory.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from typing import Final, NamedTuple, Protocol
 
 from protocol.values import Value, size_bytes
@@ -35,6 +36,9 @@ class SpillFile(Protocol):
         """
 
     def read(self, block: int) -> list[Value]: ...
+
+    def forget(self, block: int) -> None:
+        """It is not read any more: its room is free."""
 
     def close(self) -> None: ...
 
@@ -78,7 +82,9 @@ class ValueStore:
         """The value that ``put`` was given; it is kept no longer."""
         if stored.value is None:
             assert self._file is not None
-            return self._file.read(stored.block)[0]
+            (value,) = self._file.read(stored.block)
+            self._file.forget(stored.block)
+            return value
         self._left_bytes += size_bytes(stored.value)
         return stored.value
 
@@ -116,7 +122,7 @@ class ChunkLog:
         self._rows: list[Value] = []  # flat; the first one is of chunk _base
         self._base = 0
         self._bytes = 0
-        self._blocks: list[_Block] = []  # all before _base that were not forgotten
+        self._blocks: deque[_Block] = deque()  # all before _base that were not forgotten
         self._loaded: tuple[int, list[Value]] | None = None
         self._spill = spill
         self._file: SpillFile | None = None
@@ -173,10 +179,9 @@ class ChunkLog:
         """Nobody will ask for the chunks before this one, but who needs all of them."""
         if self.keepers:
             return
-        while len(self._blocks) > 1 and self._blocks[1].first <= upto:
-            del self._blocks[0]
-        if self._blocks and self._base <= upto:
-            self._blocks.clear()
+        while self._blocks and self._end_of_first_block() <= upto:
+            assert self._file is not None
+            self._file.forget(self._blocks.popleft().number)
         gone = min(upto, self.count) - self._base
         # Not at each call: moving what is left costs as much as there is.
         if gone > 0 and gone * 2 * self.width >= len(self._rows):
@@ -185,6 +190,9 @@ class ChunkLog:
             self._base += gone
             if self._spill is not None:
                 self._bytes -= sum(map(size_bytes, forgotten)) + _OVERHEAD_BYTES * len(forgotten)
+
+    def _end_of_first_block(self) -> int:
+        return self._blocks[1].first if len(self._blocks) > 1 else self._base
 
     def close(self) -> None:
         """Give everything back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,18 @@ class ListSpill:
 class _ListFile:
     def __init__(self, owner: ListSpill) -> None:
         self._owner = owner
-        self._blocks: list[list[Value]] = []
+        self._blocks: dict[int, list[Value]] = {}
 
     def write(self, values: list[Value]) -> int:
         self._owner.blocks += 1
-        self._blocks.append(list(values))
-        return len(self._blocks) - 1
+        self._blocks[self._owner.blocks] = list(values)
+        return self._owner.blocks
 
     def read(self, block: int) -> list[Value]:
         return list(self._blocks[block])
+
+    def forget(self, block: int) -> None:
+        del self._blocks[block]
 
     def close(self) -> None:
         self._owner.open_files -= 1
@@ -128,6 +132,37 @@ def test_f13_a_full_disk_is_an_error_that_names_the_directory() -> None:
     file.close()
     disk.open().write([bytes(80)])  # what was closed is free again
     disk.close()
+
+
+def test_f13_what_was_read_makes_room_so_that_a_stream_may_be_longer_than_the_disk() -> None:
+    disk = DiskSpill(limit_bytes=5_000)
+    log = ChunkLog(1, disk, memory_bytes=0)
+    store = ValueStore(disk, memory_bytes=0)
+    for number in range(100):
+        log.append([bytes(1_000)], 1)
+        assert log.read(number, number + 1, 0) == [bytes(1_000)]
+        log.forget(number)  # one stays behind
+        assert store.take(store.put(bytes(number))) == bytes(number)
+    disk.close()
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 300)), max_size=60))
+def test_blocks_of_a_file_do_not_meet_whatever_was_forgotten(turns: list[tuple[bool, int]]) -> None:
+    with closing(DiskSpill()) as disk:
+        file = disk.open()
+        held: dict[int, list[Value]] = {}
+        for number, (writes, size) in enumerate(turns):
+            if writes:
+                values: list[Value] = [bytes([number]) * size]
+                held[file.write(values)] = values
+            elif held:
+                block = list(held)[size % len(held)]
+                file.forget(block)
+                del held[block]
+            assert {block: file.read(block) for block in held} == held
+        for block in held:
+            file.forget(block)
+        assert len(file._gaps) <= 1
 
 
 @node
