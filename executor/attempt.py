@@ -145,6 +145,11 @@ class Attempt:
         if self.reading_children and not self.rest_is_known and self.waiting is not None:
             self.report_wait(self.waiting)
 
+    def note_readers(self, change: int) -> None:
+        """So many more spawned tasks wait for a chunk."""
+        self.reading_children += change
+        self.hub.reading_children += change
+
     def report_rest(self) -> bool:
         """None of its tasks can go on without a chunk: say that, if it is news."""
         if self.rest_is_known or not self.reading_children or self.streams_ended:
@@ -276,7 +281,7 @@ class Port(StreamPort):
 
     def park(self, wake: Callable[[], object]) -> None:
         self._wakes.append(wake)
-        self._attempt.reading_children += 1
+        self._attempt.note_readers(1)
         if self._attempt.streams_ended:
             wake()
         else:
@@ -285,12 +290,12 @@ class Port(StreamPort):
     def unpark(self, wake: Callable[[], object]) -> None:
         if wake in self._wakes:  # it is cancelled instead of woken
             self._wakes.remove(wake)
-            self._attempt.reading_children -= 1
+            self._attempt.note_readers(-1)
 
     def wake_children(self) -> None:
         """Let each look again; all but the first who finds a chunk wait anew."""
         wakes, self._wakes = self._wakes, []
-        self._attempt.reading_children -= len(wakes)
+        self._attempt.note_readers(-len(wakes))
         if wakes:
             self._attempt.rest_is_known = False
         for wake in wakes:

@@ -88,6 +88,8 @@ class Hub:
         self._before_long = before_long
         self._may_begin = may_begin
         self._fenced: list[Attempt] = []
+        self.reading_children = 0
+        """How many tasks that bodies have spawned wait for a chunk."""
         self._brief: set[Digest] = set()  # the codes of bodies that were over in a moment
         self.gate = Gate()
         self.mark = mark
@@ -208,6 +210,8 @@ class Hub:
 
     def report_rest(self) -> bool:
         """Nothing that bodies await can come, but chunks: say which of them rest, if that is news."""
+        if not self.reading_children:  # each body has said that it waits, and nothing else can be news
+            return False
         return sum(attempt.report_rest() for attempt in list(self._attempts.values())) > 0
 
     def close(self) -> None:

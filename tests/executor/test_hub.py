@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from executor import attempt, heap
+from executor.attempt import Attempt
 from executor.body import NO_VALUE, Stream, StreamCancelled, UpstreamFailed
 from executor.code import BodyCode, Imported
 from executor.codec import BY_REFERENCE, PICKLED, Codec
@@ -90,6 +91,31 @@ def test_a_function_is_completed_with_its_outputs() -> None:
     [(verb, emitted, seconds, outputs, missing, state)] = bench.reports.take()
     assert (verb, emitted, outputs, missing, state) == ("completed", 0, values(3), None, None)
     assert seconds > 0
+
+
+def test_bodies_are_asked_whether_they_rest_only_while_a_task_that_one_has_spawned_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker asks whenever it has nothing to do, and many bodies may rest there."""
+    asked: list[Attempt] = []
+
+    def ask(attempt: Attempt) -> bool:
+        asked.append(attempt)
+        return False
+
+    monkeypatch.setattr(Attempt, "report_rest", ask)
+    bench = Bench()
+    bench.invoke(total, STREAM)
+    assert (bench.hub.report_rest(), asked) == (False, [])
+    port = bench.hub._attempts[KEY].ports[0]
+    for wake in (bool, int):
+        port.park(wake)
+    port.unpark(int)
+    assert bench.hub.reading_children == 1
+    bench.hub.report_rest()
+    assert len(asked) == 1
+    bench.hub.cancel(KEY)
+    assert bench.hub.reading_children == 0
 
 
 def test_what_has_not_begun_can_be_taken_back_and_what_may_not_begin_waits_for_that() -> None:
