@@ -35,7 +35,7 @@ class OomWatch:
 
     def __init__(self, kills: Callable[[], int] = kernel_kills) -> None:
         self._kills = kills
-        self._explained = kills()
+        self._explained = self._seen = kills()
 
     def explains_kill(self) -> bool:
         """Ask once for each SIGKILL that nobody here has sent: each of the kernel's explains one."""
@@ -43,6 +43,11 @@ class OomWatch:
             return False
         self._explained += 1
         return True
+
+    def forget_others(self) -> None:
+        """To be called from time to time: what has explained no death since then was of others."""
+        self._explained = max(self._explained, self._seen)
+        self._seen = self._kills()
 
 
 def _events(groups: Iterable[Path]) -> Iterable[Path]:

@@ -339,7 +339,10 @@ class Pool:
         doomed, self._doomed = self._doomed, []
         self._do(doomed)
         self._do(self._machine.expire(now))
-        for worker, pid in self._machine.to_examine(now):
+        examined = self._machine.to_examine(now)
+        if examined:
+            self._resources.oom.forget_others()
+        for worker, pid in examined:
             vitals = vitals_of(pid)
             if vitals is not None:
                 self._do(self._machine.examined(worker, vitals, now))

@@ -31,3 +31,18 @@ def test_each_kill_of_the_kernel_explains_one_death_and_none_before_the_watch() 
     assert not watch.explains_kill()
     kills = 5
     assert [watch.explains_kill() for _ in range(3)] == [True, True, False]
+
+
+def test_what_the_kernel_has_killed_of_others_explains_no_death_here_later() -> None:
+    """Days may lie between them: whoever is killed by hand then had memory enough."""
+    kills = 0
+    watch = OomWatch(lambda: kills)
+    kills = 2
+    watch.forget_others()
+    assert watch.explains_kill()  # the death may be heard of a little later
+    watch.forget_others()
+    assert not watch.explains_kill()
+    kills = 3
+    watch.forget_others()
+    assert watch.explains_kill()
+    assert not watch.explains_kill()
