@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         FlowError,
         InvalidFlowError,
         MissingDefaultError,
+        NotEnoughResources,
         NotSerializableError,
         SharedPrimitiveError,
         StateNotAvailable,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         VersionMismatch,
     )
     from orchestrator.service.handle import FlowHandle
+    from protocol.endpoints import EndpointError, NobodyListens
 
 __all__ = [
     "NO_VALUE",
@@ -77,6 +79,7 @@ __all__ = [
     "CoordinatorClient",
     "CoordinatorFailed",
     "CoordinatorLost",
+    "EndpointError",
     "Flow",
     "FlowCancelled",
     "FlowDeadlockError",
@@ -91,6 +94,7 @@ __all__ = [
     "InvalidFlowError",
     "MemoryLimitExceeded",
     "MissingDefaultError",
+    "NobodyListens",
     "NodeError",
     "NodeInfo",
     "NodeOutputError",
@@ -99,6 +103,7 @@ __all__ = [
     "NodeTemplate",
     "NodeTimeoutError",
     "NonDeterministicReplay",
+    "NotEnoughResources",
     "NotOnWorkers",
     "NotSerializableError",
     "PoisonTask",
@@ -155,6 +160,7 @@ _HOMES: Final = {
         "FlowError",
         "InvalidFlowError",
         "MissingDefaultError",
+        "NotEnoughResources",
         "NotSerializableError",
         "SharedPrimitiveError",
         "TerminalInputError",
@@ -189,6 +195,7 @@ _HOMES: Final = {
         "RequestRejected",
         "VersionMismatch",
     ),
+    "protocol.endpoints": ("EndpointError", "NobodyListens"),
 }
 _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
 

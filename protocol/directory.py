@@ -84,8 +84,10 @@ def require_private(path: Path) -> None:
         )
 
 
-def require_short(socket: Path) -> None:
-    """See to it that a socket file can have this path.
+def require_short(
+    socket: Path, remedy: str = "set XDG_RUNTIME_DIR or TMPDIR to a directory with a shorter path"
+) -> None:
+    """See to it that a socket file can have this path; ``remedy`` says what else to do.
 
     Raises:
         OSError: it is too long.
@@ -94,5 +96,5 @@ def require_short(socket: Path) -> None:
     if length > SOCKET_PATH_BYTES:
         raise OSError(
             f"the socket path {socket} has {length} bytes, and {SOCKET_PATH_BYTES} are "
-            "possible; set XDG_RUNTIME_DIR or TMPDIR to a directory with a shorter path"
+            f"possible; {remedy}"
         )

@@ -13,13 +13,14 @@ import socket
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from protocol.directory import InsecureTransport, require_private, require_short
 
 _PREFIX: Final = "ipc://"
+_NETWORKS: Final = ("tcp", "udp", "ws", "wss", "http", "https")
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
@@ -77,7 +78,7 @@ def path_of(endpoint: str) -> Path:
         BadEndpoint: it names no file.
     """
     if not endpoint.startswith(_PREFIX):
-        if "://" in endpoint:
+        if endpoint.partition("://")[0] in _NETWORKS:
             raise InsecureTransport(endpoint)
         raise BadEndpoint(endpoint, "it has the form ipc://PATH")
     name = endpoint.removeprefix(_PREFIX)
@@ -101,9 +102,10 @@ def claimed(endpoint: str) -> Iterator[str]:
     """
     path = path_of(endpoint)
     try:
-        require_short(path)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        require_private(path.parent)
+        require_short(path, "name a shorter one")
+        with suppress(FileExistsError):
+            path.parent.mkdir(mode=0o700)
+        _require_private(path)
     except OSError as error:
         raise BadEndpoint(endpoint, _reason(error)) from error
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -136,6 +138,16 @@ def find_listener(endpoint: str) -> tuple[str, int]:
             endpoint, f"user {uid} listens there, and this process is user {os.geteuid()}'s"
         )
     return f"{_PREFIX}{path}", pid
+
+
+def _require_private(path: Path) -> None:
+    try:
+        require_private(path.parent)
+    except PermissionError as error:
+        better = f"{_PREFIX}{path}.d/{path.name}"
+        raise OSError(
+            f"{error}; a directory that is not there yet is made so, as for {better}"
+        ) from error
 
 
 def _clear(path: Path, endpoint: str) -> None:

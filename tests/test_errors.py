@@ -35,6 +35,7 @@ from orchestrator.service.errors import (
     InstrumentNotSupported,
     NotOnWorkers,
     RequestRejected,
+    SystemNotSupported,
     VersionMismatch,
 )
 
@@ -59,6 +60,7 @@ ERRORS: list[tuple[Exception, str]] = [
     (RemoteTraceback("Traceback"), "Traceback"),
     (VersionMismatch("ipc://x", 7, "a", "b"), "it has b, and this process has a"),
     (CoordinatorLost("ipc://x", 7, "has ended"), "ipc://x (pid 7) has ended"),
+    (SystemNotSupported("darwin"), "need Linux, and this is darwin"),
     (RequestRejected("there is no run 3"), "there is no run 3"),
     (FlowCancelled(3, "job.py"), "run 3 (job.py) was cancelled"),
     (

@@ -10,7 +10,7 @@ import click
 from orchestrator.cli import service, show
 from orchestrator.cli.exits import reporting
 from orchestrator.cli.loading import load
-from orchestrator.cli.options import output_option, resource_option, setting_option
+from orchestrator.cli.options import files, output_option, resource_option, setting_option
 from orchestrator.graph.flow import Flow
 from orchestrator.report import RunReport
 
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("target")
+@click.argument("target", shell_complete=files)
 @click.option(
     "--workers",
     "-w",
@@ -140,7 +140,7 @@ def _pool_options(resources: dict[str, float], output: str, *, drop_output: bool
 
 
 @main.command()
-@click.argument("target")
+@click.argument("target", shell_complete=files)
 def check(target: str) -> None:
     """Plan the flow of TARGET without running it.
 

@@ -7,6 +7,7 @@ import math
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
 
 def _resources(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, float]:
@@ -50,6 +51,12 @@ output_option: Final = click.option(
     default="plain",
     help="Print what bodies print as it is, or with the node, run and attempt before each line.",
 )
+
+
+def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What a shell may complete for a TARGET."""
+    return [CompletionItem(incomplete, type="file")]
+
 
 setting_option: Final = click.option(
     "--set",

@@ -14,7 +14,7 @@ import click
 from orchestrator.cli import show
 from orchestrator.cli.exits import reporting
 from orchestrator.cli.loading import load
-from orchestrator.cli.options import output_option, resource_option
+from orchestrator.cli.options import files, output_option, resource_option
 from orchestrator.graph.flow import Flow
 from orchestrator.report import RunReport
 
@@ -205,7 +205,7 @@ def stop(endpoint: str) -> None:
 
 
 @click.command()
-@click.argument("flow", metavar="TARGET|RUN")
+@click.argument("flow", metavar="TARGET|RUN", shell_complete=files)
 @click.argument("node")
 @click.option("--connect", "endpoint", metavar="ENDPOINT", help="Ask the coordinator that runs it.")
 def why(flow: str, node: str, endpoint: str | None) -> None:

@@ -19,7 +19,7 @@ import msgspec
 from executor.nursery import Nursery
 from executor.orders import Exited, NotStarted, Setup, Started, ZygoteReport, current_setup
 from executor.sizing import checked_size, usable_cores
-from orchestrator.service.errors import AgentFailed, RequestRejected
+from orchestrator.service.errors import AgentFailed, RequestRejected, require_linux
 from orchestrator.service.link import ServiceLink
 from orchestrator.service.signals import ending_signals_noted, interrupt, on_ending_signals
 from protocol.client_messages import (
@@ -60,6 +60,7 @@ def bring_workers(
         RequestRejected: the coordinator does not want it.
         KeyboardInterrupt: the second signal.
     """
+    require_linux()
     size = checked_size(workers)
     with on_ending_signals(interrupt):
         agent = _Agent(endpoint, size, resources or {})

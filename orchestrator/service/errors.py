@@ -5,11 +5,37 @@ Every error's ``args`` are its fields, so that it crosses processes whole.
 
 from __future__ import annotations
 
+import sys
+
 from orchestrator.errors import FlowError, InvalidFlowError
 
 
 class ServiceError(FlowError):
     """Base of the errors about a coordinator in another process."""
+
+
+class SystemNotSupported(ServiceError, RuntimeError):  # noqa: N818 - says what happened
+    """This system lacks what a coordinator in another process, its clients and workers are made with."""
+
+    def __init__(self, system: str) -> None:
+        super().__init__(system)
+        self.system = system
+
+    def __str__(self) -> str:
+        return (
+            f"coordinators in processes of their own need Linux, and this is {self.system}; "
+            "here flows run with workers=0"
+        )
+
+
+def require_linux() -> None:
+    """Refuse other systems.
+
+    Raises:
+        SystemNotSupported: this is one.
+    """
+    if sys.platform != "linux":
+        raise SystemNotSupported(sys.platform)
 
 
 class VersionMismatch(ServiceError):  # noqa: N818 - its name is in the documentation

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
@@ -40,6 +40,8 @@ from protocol.messages import RunId
 if TYPE_CHECKING:
     from orchestrator.service.client import CoordinatorClient
 
+_AT_ONCE_S: Final = 0.2  # nobody need be told what a cancelled flow waits for if it ends so soon
+
 OfFlow: TypeAlias = Progress | Printed | Result | StateKept | Finished
 """What a coordinator says about one flow."""
 
@@ -59,7 +61,7 @@ class FlowHandle:
     ``progress`` holds its nodes by number, as last told; of a flow that had ended before it is empty.
     ``on_progress`` is called after each change of it, ``on_output`` with what a body printed (by default
     it is printed here too), ``on_cancel`` when ``finish`` gives the flow up; all only while something
-    waits.
+    waits. ``on_cancel`` is not called where the flow then ends at once.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class FlowHandle:
             if not self.is_over:
                 with suppress(CoordinatorLost):
                     self.cancel()
-                    if self.on_cancel is not None:
+                    if self.on_cancel is not None and not self.wait(_AT_ONCE_S):
                         self.on_cancel()
                     self.wait()
             raise

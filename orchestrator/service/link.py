@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from time import monotonic
 from typing import Any, Final
 
-from orchestrator.service.errors import CoordinatorLost, VersionMismatch
+from orchestrator.service.errors import CoordinatorLost, VersionMismatch, require_linux
 from orchestrator.service.signals import interrupt_deferred
 from protocol.client_messages import (
     SERVICE_VERSION,
@@ -54,7 +54,9 @@ class ServiceLink:
             InsecureTransport: the endpoint is not an ``ipc://`` one.
             EndpointError: it cannot be an endpoint, or is another user's.
             CoordinatorLost: it does not answer.
+            SystemNotSupported: this system is not Linux.
         """
+        require_linux()
         self.endpoint, self.pid = find_listener(endpoint)
         self.session = client_session()
         self._hear = hear

@@ -33,6 +33,7 @@ from orchestrator.event_loop import (
 from orchestrator.event_loop.signals import sigterm_raises
 from orchestrator.pump import Pump
 from orchestrator.service.agents import Agents
+from orchestrator.service.errors import require_linux
 from orchestrator.service.flows import Flows
 from orchestrator.service.session import Client
 from orchestrator.service.submission import BadSubmission
@@ -95,6 +96,7 @@ def serve(
     """
     with suppress(OSError):  # then fewer clients can connect
         reserve_descriptors(_CLIENTS)
+    require_linux()
     with sigterm_raises(), ExitStack() as stack:
         with claimed(endpoint) as bound:
             listener = Listener(bound)

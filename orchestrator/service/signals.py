@@ -11,9 +11,6 @@ from typing import Any, Final, NoReturn
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
-# One ``os.eventfd_read`` takes note of one signal.
-_FLAGS: Final = os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE
-
 
 @contextmanager
 def interrupt_deferred() -> Iterator[int | None]:
@@ -27,7 +24,7 @@ def interrupt_deferred() -> Iterator[int | None]:
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield None
         return
-    descriptor = os.eventfd(0, _FLAGS)
+    descriptor = _eventfd()
     has_come = False
 
     def note(*_: object) -> None:
@@ -66,9 +63,14 @@ def on_ending_signals(handler: Callable[[int, Any], Any] | signal.Handlers) -> I
 @contextmanager
 def ending_signals_noted() -> Iterator[int]:
     """SIGINT and SIGTERM disturb nothing inside; the descriptor is readable once for each."""
-    descriptor = os.eventfd(0, _FLAGS)
+    descriptor = _eventfd()
     try:
         with on_ending_signals(lambda *_: os.eventfd_write(descriptor, 1)):
             yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _eventfd() -> int:
+    """One ``os.eventfd_read`` takes note of one signal."""
+    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)

@@ -316,3 +316,23 @@ def test_a_run_needs_no_standard_output_or_error(tmp_path: Path, closed: int) ->
         ["sh", "-c", line, sys.executable], cwd=tmp_path, capture_output=True, timeout=25, check=False
     )
     assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_a_shell_may_complete_commands_and_the_files_of_targets(tmp_path: Path) -> None:
+    def completed(*words: str) -> str:
+        environment = {
+            "_ORCHESTRATOR_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(("orchestrator", *words)),
+            "COMP_CWORD": str(len(words)),
+        }
+        script = "from orchestrator.cli import main; main(prog_name='orchestrator')"
+        return subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            env=os.environ | environment,
+            check=False,
+        ).stdout
+
+    assert completed("coor") == "plain,coordinator\n"
+    assert completed("run", "jo") == "file,jo\n"

@@ -37,13 +37,15 @@ def test_a_relative_path_is_one_of_the_current_directory() -> None:
     assert path_of("ipc://run/c") == Path.cwd() / "run" / "c"
 
 
-@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:5555", "tcp://*:1", "inproc://x"])
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:5555", "tcp://*:1", "ws://host:1"])
 def test_what_others_could_reach_is_refused_and_keys_are_named(endpoint: str) -> None:
     with pytest.raises(InsecureTransport, match="without keys"):
         path_of(endpoint)
 
 
-@pytest.mark.parametrize("endpoint", ["", "/tmp/x", "ipc://", "ipc://dir/", "ipc://@abstract"])
+@pytest.mark.parametrize(
+    "endpoint", ["", "/tmp/x", "inproc://x", "ipc://", "ipc://dir/", "ipc://@abstract"]
+)
 def test_what_names_no_socket_file_is_refused(endpoint: str) -> None:
     with pytest.raises(BadEndpoint):
         path_of(endpoint)
@@ -58,13 +60,21 @@ def test_the_directory_is_made_for_this_user_alone(path: Path) -> None:
 def test_a_directory_that_others_can_enter_is_refused(path: Path) -> None:
     path.parent.mkdir(mode=0o755)
     path.parent.chmod(0o755)
-    with pytest.raises(BadEndpoint, match="0700"), claimed(f"ipc://{path}"):
+    with pytest.raises(BadEndpoint, match=f"0700.* as for ipc://{path}.d/c"), claimed(f"ipc://{path}"):
+        pass
+    with claimed(f"ipc://{path}.d/c"):
+        assert path.with_name("c.d").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_in_the_place_of_the_directory_is_named(path: Path) -> None:
+    path.parent.touch()
+    with pytest.raises(BadEndpoint, match="must be a directory"), claimed(f"ipc://{path}"):
         pass
 
 
 def test_a_path_that_is_too_long_is_refused_and_nothing_made(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 100) / "c"
-    with pytest.raises(BadEndpoint, match="possible"), claimed(f"ipc://{path}"):
+    with pytest.raises(BadEndpoint, match="possible; name a shorter one"), claimed(f"ipc://{path}"):
         pass
     assert not path.parent.exists()
 
