@@ -25,6 +25,7 @@ def unwind(attempt: Attempt, task: BodyTask, then: Callable[[], None]) -> None:
     if attempt.awaits:
         task.interrupt()  # the body is resumed with it
     elif body is None or task.is_over:
+        attempt.close()  # an interrupt may have come before it began
         _end(attempt, task)
     else:
         error = task.cancelled_error() if body.is_blocked else GeneratorExit()

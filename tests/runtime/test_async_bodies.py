@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import decimal
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from executor.body import Stream, StreamCancelled
+from executor.body import Interrupted, Stream, StreamCancelled
+from executor.interrupting import Gate
+from executor.life_cycle import Raised, Step
 from executor.pool import Pool
 from orchestrator import coordinator, event_loop
 from orchestrator.graph.flow import Flow
@@ -724,3 +727,21 @@ def test_16_10_an_inline_body_that_awaits_asyncio_is_told_where_to_be_placed() -
     with pytest.raises(RuntimeError, match="no running event loop") as caught:
         f.run(workers=0)
     assert 'placement="thread"' in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("placement", ["inline", "thread"])
+def test_p9_a_body_that_is_interrupted_before_it_has_begun_leaves_no_coroutine(
+    placement: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> Step:
+        return Raised(Interrupted())
+
+    @node(placement=placement)
+    async def never_begins() -> None: ...
+
+    with Flow() as f:
+        f.a = never_begins()
+    monkeypatch.setattr(Gate, "step", interrupted)
+    with pytest.raises(Interrupted):
+        f.run(workers=0)
+    gc.collect()  # which would warn of it
