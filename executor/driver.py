@@ -62,6 +62,8 @@ class Driver(MonoReports):
         self._live: dict[AttemptKey, _Future] = {}
         self._to_call: deque[_Future] = deque()  # ended, with callbacks that are to be called
         self._is_calling_back = False  # for as long as the user's code takes
+        self._is_killed = False
+        self._ended = threading.Event()
         self._pool: Pool
         self._helm: Helm
         start = _Start(make_pool)
@@ -138,7 +140,14 @@ class Driver(MonoReports):
     def join(self) -> None:
         """Wait until the thread has ended, and with it the pool; at once in that thread itself."""
         if threading.get_ident() != self.thread_id and self.pid == os.getpid():
+            self._ended.wait()
+            # Alone, a join that Ctrl-C interrupts takes the thread for ended, up to Python 3.12.
             self._thread.join()
+
+    def kill(self) -> None:
+        """End at once, and with it the workers; for when all was abandoned."""
+        self._is_killed = True
+        self._helm.wake()
 
     def _order(self, verb: Callable[[_Future], None], future: _Future) -> None:
         with self._lock:
@@ -149,6 +158,12 @@ class Driver(MonoReports):
     # -- the thread ---------------------------------------------------------------------------------
 
     def _run(self, start: _Start) -> None:
+        try:
+            self._serve(start)
+        finally:
+            self._ended.set()
+
+    def _serve(self, start: _Start) -> None:
         try:
             self._pool = start.make_pool()
             self._pool.attach(RUN, self)
@@ -161,7 +176,10 @@ class Driver(MonoReports):
         try:
             self._drive()
             self._helm.close()
-            self._pool.close()
+            if self._is_killed:
+                self._pool.kill()
+            else:
+                self._pool.close()
             self._end(None)
         except BaseException as error:
             log.exception("the thread of an executor failed")
@@ -172,7 +190,7 @@ class Driver(MonoReports):
     def _drive(self) -> None:
         helm = self._helm
         helm.take_turn()
-        while not self._is_closing or self._live or helm.orders:
+        while not self._is_killed and (not self._is_closing or self._live or helm.orders):
             helm.rest()
             self._call_callbacks()
 
@@ -322,9 +340,20 @@ def _finish_all() -> None:
     except KeyboardInterrupt:
         for driver in drivers:
             driver.finish(abandon=True)
+        _join_all_or_kill(drivers)
+        raise
+
+
+def _join_all_or_kill(drivers: list[Driver]) -> None:
+    """Wait for them; at the next Ctrl-C no longer than it takes to kill their workers."""
+    try:
         for driver in drivers:
             driver.join()
-        raise
+    except KeyboardInterrupt:
+        for driver in drivers:
+            driver.kill()
+        for driver in drivers:
+            driver.join()
 
 
 def _is_interrupted() -> bool:

@@ -566,3 +566,36 @@ def test_ctrl_c_ends_a_script_wherever_it_waits(waiting: str, tmp_path: Path) ->
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert "KeyboardInterrupt" in err
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_at_the_interpreters_end_ctrl_c_ends_also_what_will_not_and_a_second_one_at_once(
+    signals: int, tmp_path: Path
+) -> None:
+    script = """
+        import atexit, os, pathlib, time
+        from executor import ProcessExecutor
+
+        def work():
+            pathlib.Path("runs").write_text(str(os.getpid()))
+            while True:
+                try:
+                    time.sleep(1000)
+                except BaseException:
+                    pathlib.Path("interrupted").touch()
+
+        def worker_is_there():
+            return os.path.exists("/proc/" + pathlib.Path("runs").read_text())
+
+        ProcessExecutor(1).submit(work)
+        atexit.register(lambda: print(worker_is_there()))
+    """
+    process = start(script, tmp_path)
+    until(lambda: (tmp_path / "runs").exists() and bool((tmp_path / "runs").read_text()))
+    process.send_signal(signal.SIGINT)
+    until((tmp_path / "interrupted").exists)
+    if signals == 2:
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert out == "False\n"
+    assert "failed" not in err
