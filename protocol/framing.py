@@ -36,14 +36,17 @@ HEADER_BYTES: Final = 256 * 1024
 FRAMES_PER_ENVELOPE: Final = 256
 PAYLOAD_BYTES: Final = 8 << 20
 
-# The reader refuses more. One message may pass the writer's marks (a node with a thousand inputs), so
-# these are far above them.
+# The reader refuses more. One message may pass the writer's marks (a node with a million inputs), so
+# these are far above them: a message that cannot be sent is the end of its session.
 MESSAGES_LIMIT: Final = MESSAGES_PER_ENVELOPE
-HEADER_LIMIT_BYTES: Final = 64 << 20
-FRAMES_LIMIT: Final = 1 << 16
+HEADER_LIMIT_BYTES: Final = 1 << 30
+FRAMES_LIMIT: Final = 1 << 20
 
 INLINE_TOTAL_BYTES: Final = 1 << 20
 """Beyond this in one envelope, small values too get a frame each, so that headers stay small."""
+
+FRAME_WORTH_BYTES: Final = 256
+"""But not those to which a frame would add as much again."""
 
 
 NO_EPOCH: Final = Epoch(0)
@@ -111,7 +114,9 @@ class Session(Generic[Out, In]):
         """
         if isinstance(value, bytes):
             size = len(value)
-            if size <= INLINE_LIMIT_BYTES and self._inline_bytes < INLINE_TOTAL_BYTES:
+            if size <= INLINE_LIMIT_BYTES and (
+                self._inline_bytes < INLINE_TOTAL_BYTES or size <= FRAME_WORTH_BYTES
+            ):
                 self._inline_bytes += size
                 return value
             value = (value,)

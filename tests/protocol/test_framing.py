@@ -193,6 +193,23 @@ def test_a_message_with_thousands_of_inputs_is_one_envelope_with_a_short_header(
         assert as_parts(envelope.value(wire)) == (bytes(INLINE_LIMIT_BYTES),)
 
 
+@pytest.mark.parametrize("size", [45, 2 * framing.FRAME_WORTH_BYTES])
+def test_a_message_with_a_hundred_thousand_inputs_is_sent_and_read(size: int) -> None:
+    """It was refused when the flow ran, and nobody could use the pool from then on."""
+    worker, coordinator = worker_session(), coordinator_session()
+    inputs: list[WireInput] = [coordinator.attach(bytes(size)) for _ in range(100_000)]
+    coordinator.add(Invoke(KEY, Digest(b"code"), inputs, UNLIMITED, True, True))
+    [parts] = coordinator.take()
+    envelope = worker.read(parts)
+    assert envelope is not None
+    [message] = envelope.messages
+    assert isinstance(message, Invoke)
+    assert len(message.inputs) == 100_000
+    last = message.inputs[-1]
+    assert isinstance(last, bytes | FrameSpan)
+    assert as_parts(envelope.value(last)) == (bytes(size),)
+
+
 @pytest.mark.parametrize("state", [b"small", bytes(INLINE_LIMIT_BYTES + 1), (b"head", b"buffer")])
 def test_a_state_travels_both_ways_like_any_value(state: Value) -> None:
     worker, coordinator = worker_session(), coordinator_session()
