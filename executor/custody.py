@@ -13,6 +13,8 @@ from typing import Any, Final
 from executor.page import Page
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM, signal.SIGCHLD)
+_TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_NO_TIME: Final = (0.0, 0.0)
 _LIMITS: Final = (
     resource.RLIMIT_AS,
     resource.RLIMIT_CPU,
@@ -59,11 +61,7 @@ class Custody:
             self._restore_rest()
 
     def _restore_rest(self) -> None:
-        for number, handler in self._handlers.items():
-            if signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
-        faulthandler.unregister(signal.SIGUSR2)  # Python does not know whether it is still set
-        faulthandler.register(signal.SIGUSR2, self._traces)
+        self._restore_signals()
         self._page.make_room(self._traces)
         for kind, limits in self._limits.items():
             if resource.getrlimit(kind) != limits:
@@ -75,6 +73,16 @@ class Custody:
         for descriptor, duplicate in self._duplicates.items():
             if duplicate is not None and _identity(descriptor) != self._identities[descriptor]:
                 os.dup2(duplicate, descriptor)
+
+    def _restore_signals(self) -> None:
+        for timer in _TIMERS:
+            if signal.getitimer(timer) != _NO_TIME:
+                signal.setitimer(timer, 0)  # its signal would end us, with nobody to handle it
+        for number, handler in self._handlers.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        faulthandler.unregister(signal.SIGUSR2)  # Python does not know whether it is still set
+        faulthandler.register(signal.SIGUSR2, self._traces)
 
 
 def _identity(file: int | str) -> tuple[int, int] | None:

@@ -116,8 +116,11 @@ def run(birth: Birth, endpoint: str) -> NoReturn:
     os.register_at_fork(after_in_child=connection.close)  # what a body forks must not write to it
     try:
         worker.run()
-    except ConnectionError:
-        os._exit(1)  # the coordinator is gone, and the zygote ends what we have started
+    except BaseException as error:
+        worker.blame_last_step()
+        if isinstance(error, ConnectionError):
+            os._exit(1)  # the coordinator is gone, and the zygote ends what we have started
+        raise
     connection.close()
     # Not sys.exit: that would wait for threads which a body may have left running.
     atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing does
@@ -179,6 +182,7 @@ class Worker:
         self._draining = False
         self._is_copy = False  # made by a fork in a body
         self._flushed = 0.0
+        self._stepped = 0  # the number of the attempt that was stepped last
         self._codes: dict[Digest, Code] = {} if codes is None else codes
         # The coordinator counts the invocations it sends us, and so do we: a number names each.
         self._invoked = 0
@@ -283,10 +287,20 @@ class Worker:
             return
         if key is None and self._printing is not None and self._printing.has_printed:
             self._printing.settle()
-        if key is not None:
+        if key is None:
+            page.cells[CURRENT] = 0
+        else:
             page.times[SINCE] = perf_counter() - self._hub.seconds_of(key)
-        # A task that a body spawned may outlive the attempt for a moment.
-        page.cells[CURRENT] = 0 if key is None else self._numbers.get(key, 0)
+            # A task that a body spawned may outlive the attempt for a moment.
+            self._stepped = page.cells[CURRENT] = self._numbers.get(key, 0)
+
+    def blame_last_step(self) -> None:
+        """We fail between two steps: a body has broken what we need, as one does that closes all files.
+
+        Nobody would be charged with it, and what did it would be run again and again.
+        """
+        if self._page is not None:
+            self._page.cells[CURRENT] = self._stepped
 
     def _may_begin(self, key: AttemptKey) -> bool:
         if self._page is None:

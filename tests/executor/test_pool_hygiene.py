@@ -154,6 +154,20 @@ def test_whatever_ends_a_worker_its_attempt_is_to_blame_and_the_next_one_works_f
     assert owner.result(2, double, dumps(4)) == 8
 
 
+def close_all_descriptors() -> None:
+    os.closerange(3, 256)
+
+
+def test_a_body_that_breaks_its_worker_beyond_its_own_end_is_to_blame_f2_f8(owner: Owner) -> None:
+    """Its result could not be sent, nobody was charged, and it was run again for ever."""
+    owner.invoke(1, close_all_descriptors)
+    owner.until(lambda: owner.ended(1))
+    loss = owner.losses[1]
+    assert (loss.reason, loss.status, loss.charged) == (LossReason.DIED, 1, True)
+    assert any("Bad file descriptor" in line for line in loss.evidence.output)
+    assert owner.result(2, double, dumps(4)) == 8
+
+
 def test_a_stack_overflow_in_c_is_a_crash_as_any_other(owner: Owner) -> None:
     owner.invoke(1, die_running, dumps("stack overflow"))
     owner.until(lambda: owner.ended(1))
@@ -219,6 +233,19 @@ def test_what_a_body_changes_of_its_process_is_put_back_f30(owner: Owner, tmp_pa
     owner.invoke(2, spoil, dumps(str(tmp_path)))
     owner.until(lambda: owner.ended(2))
     assert owner.result(3, state) == before
+
+
+def set_an_alarm() -> int:
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    time.sleep(0.01)  # so that all is looked at when it has ended
+    return os.getpid()
+
+
+def test_an_alarm_that_a_body_has_set_and_forgotten_ends_nobody_f30(owner: Owner) -> None:
+    pid = owner.result(1, set_an_alarm)
+    owner.result(2, sleep, dumps(0.1))
+    assert owner.result(3, os.getpid) == pid
 
 
 def test_after_a_body_has_set_its_own_handlers_the_next_one_can_be_interrupted_f30(
