@@ -173,7 +173,8 @@ class PoolBroken(WorkerError):  # noqa: N818 - its name is in the documentation
         self.output = output
 
     def __str__(self) -> str:
-        last = describe_status(self.statuses[-1]) if self.statuses else "ended"
+        status = self.statuses[-1] if self.statuses else None
+        last = "could not be started, or did not answer" if status is None else describe_status(status)
         return (
             f"the pool gave up: {len(self.statuses)} workers ended before they were ready, one soon "
             f"after the other, and the last one {last}."

@@ -119,7 +119,7 @@ class PoolMachine(Roster):
         end = loss_of(known, reason_of(evidence, by_us=by_us), None if by_us else status, evidence)
         actions = self._end_leases(known, end, 0 if by_us else current)
         if not known.was_ready:
-            self._sites.start_failed(known.site, status, evidence.output, now)
+            self._sites.start_failed(known.site, end.status, evidence.output, now)
         return [*actions, *self._replace(now)]
 
     def zygote_ended(
@@ -175,8 +175,7 @@ class PoolMachine(Roster):
             actions += self._give_up_overdue(lease, overrun, now)
         if self._has_retiring:
             actions += self._retire(now)
-        late = [worker.id for worker in self._workers.values() if worker.deadline <= now]
-        actions += [action for worker_id in late for action in self.kill(worker_id)]
+        actions += self.give_up_late(now)
         if certain := self._revoker.settled(now):
             actions += self._take_back(certain)
         actions += self._revoker.due(self._line.first(), now)

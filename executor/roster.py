@@ -26,7 +26,10 @@ from protocol.client_messages import WorkerStatus
 from protocol.messages import LeftRunning
 
 START_S: Final = 60.0
-"""A worker that has not said Hello by then is taken for one that never will."""
+"""A worker that has not said Hello by then is late."""
+
+LATE_START_S: Final = 10.0
+"""So long it may still take: nobody may have greeted it, the pool's owner being busy elsewhere."""
 
 STARTING_LIMIT: Final = 64
 """So many workers of a site are started at once. Each is an order and a report of the zygote's, which
@@ -74,6 +77,19 @@ class Roster:
             return []
         known.move(_E.KILL)
         return [KillWorker(known.id)]
+
+    def give_up_late(self, now: float) -> list[Action]:
+        """Kill those that have not left their state in time; one that starts has a second chance."""
+        actions: list[Action] = []
+        for worker in self._workers.values():
+            if worker.deadline > now:
+                continue
+            if worker.state is _S.STARTING and not worker.is_late:
+                worker.is_late = True
+                worker.deadline = now + LATE_START_S
+            else:
+                actions += self.kill(worker.id)
+        return actions
 
     def terminate(self, worker: int, now: float) -> list[Action]:
         """Give a worker up, by SIGTERM first."""

@@ -69,6 +69,7 @@ class WorkerRecord:
     pid: int = 0
     state: WorkerState = WorkerState.STARTING
     was_ready: bool = False
+    is_late: bool = False  # it has not said Hello in time
     invoked: int = 0
     claiming: int = 0  # how many of its leases claim resources
     is_worn: bool = False  # to be replaced when it has nothing to do

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import zmq
 
-from executor import bootstrap
+from executor import bootstrap, roster
 from executor.body import Stream
 from executor.code import BodyCode, encode_code
 from executor.errors import PoolBroken, PoolClosed
@@ -483,6 +483,16 @@ def test_if_no_worker_comes_up_the_pool_gives_up_and_says_how_they_ended_f9(
 
 
 # -- the end ---------------------------------------------------------------------------------------
+
+
+def test_a_pool_that_nobody_has_used_for_long_after_it_was_made_comes_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its workers cannot say Hello before they are greeted, which is done when the pool is used."""
+    monkeypatch.setattr(roster, "START_S", 0.0)
+    with Pool(4, show=lambda _: None) as pool:
+        pool.wait_ready()
+        assert [status.worker for status in pool.statuses()] == [1, 2, 3, 4]
 
 
 def test_closing_ends_workers_and_what_they_started_f26() -> None:
