@@ -251,9 +251,10 @@ class Coordinator:
 
     def crash(self, error: BaseException) -> None:
         """A defect, or a pool that broke, ends the run; ``run`` raises the first."""
-        self._crash = self._crash or error
-        self._ended.set()
-        self._spawn(self._stop_waiting_for_hosts)
+        if self._crash is None:
+            self._crash = error
+            self._ended.set()
+            self._spawn(self._stop_waiting_for_hosts)
 
     async def _stop_waiting_for_hosts(self) -> None:
         """After a crash of ours, what is still to come may never come."""

@@ -5,6 +5,7 @@ Every error's ``args`` are its fields, so that it crosses processes whole.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,14 +48,18 @@ class FlowDefinitionError(InvalidFlowError, AttributeError):
     def __str__(self) -> str:
         if len(self.problems) == 1:
             return self.problems[0]
-        shown = [f"  - {problem}" for problem in self.problems[:PROBLEMS_SHOWN]]
-        hidden = len(self.problems) - len(shown)
-        more = [f"  … and {hidden} more"] if hidden else []
-        return "\n".join([f"the flow has {len(self.problems)} mistakes:", *shown, *more])
+        problems = [f"  - {problem}" for problem in first_of(self.problems)]
+        return "\n".join([f"the flow has {len(self.problems)} mistakes:", *problems])
 
 
-PROBLEMS_SHOWN: Final = 20
-"""A message lists so many mistakes; ``problems`` holds all."""
+MOST_SHOWN: Final = 20
+"""A message lists so many things of a kind; the fields of the error hold all."""
+
+
+def first_of(things: Sequence[str]) -> list[str]:
+    """What a message shows of them: the first, and how many more there are."""
+    more = len(things) - MOST_SHOWN
+    return [*things[:MOST_SHOWN], f"… and {more} more"] if more > 0 else list(things)
 
 
 class NotSerializableError(InvalidFlowError, TypeError):

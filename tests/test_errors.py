@@ -55,6 +55,8 @@ ERRORS: list[tuple[Exception, str]] = [
     (FlowDeadlockError(("'a' waits",), ()), "wait for one another"),
     (TerminateLimitReached("a", (1, 2)), "a reached generation (1, 2)"),
     (FlowTimeoutError(1.5, ("a", "b")), "within 1.5 s; nodes still running: a, b"),
+    (FlowTimeoutError(1.5, ("a",) * 21 + ("b",)), f"running: {'a, ' * 20}… and 2 more"),
+    (FlowDeadlockError(("'a' waits",) * 25, ()), "… and 5 more"),
     (ValueReleased("a", 70_000), "keep=True"),
     (RemoteError("ValueError", "x"), "ValueError: x"),
     (RemoteTraceback("Traceback"), "Traceback"),

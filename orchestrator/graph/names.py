@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from orchestrator.errors import PROBLEMS_SHOWN
+from orchestrator.errors import MOST_SHOWN
 from orchestrator.graph.draft import UNCONNECTED, DraftNode, OutputRef, Placeholder, Scope
 from orchestrator.graph.nearest import did_you_mean
 
@@ -95,6 +95,6 @@ class Names:
 
     def _near(self, name: str) -> str:
         """A hint, as long as somebody will read it: to search all names takes milliseconds."""
-        if len(self.problems) >= PROBLEMS_SHOWN:
+        if len(self.problems) >= MOST_SHOWN:
             return ""
         return did_you_mean(name, [each for each, of in self._held.items() if isinstance(of, DraftNode)])

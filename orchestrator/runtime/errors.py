@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.errors import FlowError
+from orchestrator.errors import FlowError, first_of
 
 
 class NodeError(FlowError):
@@ -52,7 +52,7 @@ class FlowDeadlockError(FlowError):
 
     @staticmethod
     def _list(sentences: tuple[str, ...]) -> list[str]:
-        return [f"  - {sentence}" for sentence in sentences]
+        return [f"  - {sentence}" for sentence in first_of(sentences)]
 
 
 class TerminateLimitReached(FlowError):  # noqa: N818 - its name is the contract
@@ -74,7 +74,7 @@ class FlowTimeoutError(FlowError, TimeoutError):
         self.timeout_s, self.unfinished = self.args
 
     def __str__(self) -> str:
-        nodes = ", ".join(self.unfinished) or "none"
+        nodes = ", ".join(first_of(self.unfinished)) or "none"
         return f"the flow did not end within {self.timeout_s:g} s; nodes still running: {nodes}"
 
 

@@ -7,6 +7,7 @@ from typing import Final, assert_never
 from executor.codec import BY_REFERENCE
 from executor.errors import PoisonTask, RemoteTraceback
 from executor.losses import error_of
+from orchestrator.errors import first_of
 from orchestrator.runtime.errors import (
     AccumulationError,
     FlowDeadlockError,
@@ -124,7 +125,7 @@ def _of_several(failures: tuple[Failure, ...], unreached: tuple[str, ...]) -> Ba
         group.__cause__ = first.__cause__
         first.__cause__ = group
     if unreached:
-        first.add_note(f"{UNREACHED_NOTE}{', '.join(unreached)}")
+        first.add_note(f"{UNREACHED_NOTE}{', '.join(first_of(unreached))}")
     return first
 
 

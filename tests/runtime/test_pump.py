@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
+
+from orchestrator.coordinator import Coordinator
 from orchestrator.event_loop import EventLoop, VirtualClock, current_event_loop, sleep
 from orchestrator.pump import Pump
+from orchestrator.runtime.job import Job
+from orchestrator.spec import FlowSpec, Locals
 from tests.runtime.test_checked import SilentHost
 
 
@@ -57,3 +62,15 @@ def test_a_closed_pump_keeps_no_deadline() -> None:
 
     EventLoop(VirtualClock()).run_until_complete(main(), join=True)
     assert pool.calls == []
+
+
+def test_a_run_that_breaks_at_every_report_waits_for_its_hosts_once() -> None:
+    async def main() -> None:
+        coordinator = Coordinator(Job(FlowSpec((), (), (), ()), Locals(), {}, {}), None)
+        for number in range(100):
+            coordinator.crash(LookupError(number))
+        assert current_event_loop().describe().startswith("2 tasks")  # this one, and the wait
+        with pytest.raises(LookupError, match="0"):
+            await coordinator.run()
+
+    EventLoop(VirtualClock()).run_until_complete(main(), join=True, wait_for_spawned_tasks=False)
