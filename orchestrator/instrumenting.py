@@ -24,6 +24,7 @@ class Instrumented:
     def __init__(self, instrument: FlowInstrument, flow: Flow) -> None:
         self._instrument = instrument
         self._flow = flow
+        self._has_begun = False
         # Nodes that the builder has made come after the user's, and are not told of.
         self._nodes: Sequence[FlowNode] = nodes_of(flow)
         self._statuses: list[NodeStatus] = [Waiting(0)] * len(self._nodes)
@@ -39,12 +40,15 @@ class Instrumented:
 
     def begins(self, machine: FlowMachine) -> None:
         self._machine = machine
+        self._has_begun = True
         self._instrument.on_flow_start(self._flow)
         for node in self._nodes:
             self._instrument.on_node_registered(self._flow, node)
 
     def ends(self) -> None:
-        """The run is over: leave what was entered, then say so."""
+        """The run is over: leave what was entered, then say so; nothing of one that did not begin."""
+        if not self._has_begun:
+            return
         with ExitStack() as stack:
             stack.callback(self._instrument.on_flow_end, self._flow)
             for entered in (*self._writes.values(), *self._lifes.values()):

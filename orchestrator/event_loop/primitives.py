@@ -67,9 +67,8 @@ async def readable(source: Source, deadline: float | None = None) -> bool:
         source: a descriptor (a pipe, a pidfd, ...), an object with ``fileno()``, or a ZeroMQ socket.
             Cancel the tasks that wait for a source before closing it: a source that is closed under them
             is noticed in time, but a bare descriptor that is closed and opened anew is not.
-        deadline: absolute, on the loop's clock (``loop.now()``). One that has passed asks whether
-        the source is
-            readable now.
+        deadline: absolute, on the loop's clock (``loop.now()``). One that has passed asks whether the
+            source is readable now.
 
     Raises:
         OSError: the source is closed, or is closed during the wait; or it is a regular file.

@@ -224,8 +224,7 @@ class Node:
     streams_out: Sequence[StreamEdge] = ()
     sole_reads: Sequence[int] = ()  # ports whose producer nobody else reads; of nodes in workers
     run: Run | None = None
-    # Counted in the flow's number of nodes that go on by themselves (see Machine._note_progress).
-    progresses: bool = False
+    progresses: bool = False  # its body can go on: counted by ``Progress``, which alone assigns it
     is_dead: bool = False  # it has failed, or needed what had: it never runs again
     runs: int = 0
     skipped: int = 0  # of these runs

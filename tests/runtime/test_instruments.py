@@ -11,6 +11,7 @@ import pytest
 
 from executor.body import Stream
 from executor.pool import Pool
+from orchestrator.errors import NotEnoughResources
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.instruments import FlowInstrument, current_instrument
@@ -234,6 +235,17 @@ def test_one_instrument_may_be_installed_in_several_threads_at_a_time() -> None:
         staying.join()
         assert current_instrument() is recorder
     assert (found, current_instrument()) == ([None], None)
+
+
+def test_rule_84_nothing_is_told_of_a_run_that_does_not_begin(pool: Pool) -> None:
+    @node(cpus=1_000)
+    def greedy() -> None: ...
+
+    with Flow() as f:
+        f.greedy = greedy()
+    with Recorder() as recorder, pytest.raises(NotEnoughResources):
+        f.run(pool=pool)
+    assert not recorder.log
 
 
 def test_rule_68_what_a_hook_raises_ends_the_run() -> None:
