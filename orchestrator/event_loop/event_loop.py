@@ -127,10 +127,11 @@ class EventLoop:
                 "this event loop is running already; await or spawn() the coroutine, or use another loop"
             )
         outer = running.loop
-        poller = self.poller = Poller()
-        self.thread_id = get_ident()
-        running.loop = self
-        try:
+        poller = Poller()
+        try:  # from here on, an interrupt may come at any moment
+            self.poller = poller
+            self.thread_id = get_ident()
+            running.loop = self
             root = self.create_task(root_task)
             # ``note`` runs inside a signal handler, so it does no more than append to a deque.
             note = partial(self._note_signal, root)
@@ -147,7 +148,7 @@ class EventLoop:
                 raise exited.exception from None
             return exited.value if join else None
         finally:
-            self._close()
+            self._close(poller)
             running.loop = outer
 
     def create_task(self, coroutine: Coroutine[Any, Any, T]) -> TaskHandle[T]:
@@ -352,14 +353,13 @@ class EventLoop:
         if error is not None:
             raise error from None
 
-    def _close(self) -> None:
+    def _close(self, poller: Poller) -> None:
         """Close what is left of a run, so that the loop can run again."""
         try:
             while self._tasks:
                 abandon(self._tasks.pop(next(iter(self._tasks))))
         finally:
-            poller, self.poller = self.poller, None
-            assert poller is not None
+            self.poller = None
             poller.close()
             self.ready.clear()
             self.timers.clear()

@@ -19,6 +19,7 @@ from orchestrator.event_loop import (
     TaskCancelled,
     VirtualClock,
     current_event_loop,
+    event_loop,
     race,
     sleep,
     spawn,
@@ -313,3 +314,27 @@ EventLoop().run_until_complete(main())
     out, _ = child.communicate()
     assert out == "cleaned up\n"
     assert child.returncode == status
+
+
+def test_rule_82_a_loop_that_was_interrupted_while_it_started_can_run_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Interrupting:
+        loop: EventLoop | None = None
+
+        def __setattr__(self, name: str, value: object) -> None:
+            monkeypatch.undo()  # once
+            raise KeyboardInterrupt
+
+    async def main() -> int:
+        return 1
+
+    loop = EventLoop()
+    interrupted = main()
+    monkeypatch.setattr(event_loop, "running", Interrupting())
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(interrupted)
+    interrupted.close()
+    assert loop.run_until_complete(main(), join=True) == 1
+    with pytest.raises(RuntimeError, match="no event loop runs"):
+        current_event_loop()
