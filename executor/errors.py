@@ -9,6 +9,7 @@ import signal
 from typing import Final
 
 from executor.host import NO_EVIDENCE, Evidence, LossReason, WorkerLoss
+from executor.retry import OTHER_LOSSES_LIMIT
 
 
 class WorkerError(Exception):
@@ -53,6 +54,8 @@ class WorkerCrashed(WorkerError):  # noqa: N818 - its name is in the documentati
             if self.reason is LossReason.UNRESPONSIVE:
                 return f"{what}, and with it whatever was there."
             other = ", while it ran something else" if self.reason in _ENDS_OF_ITS_OWN else ""
+            if self.attempt >= OTHER_LOSSES_LIMIT - 1:
+                return f"{what}{other}; that has happened so often that this body may well be the cause."
             return f"{what}{other}; this body was waiting there and is not to blame."
         peak_bytes = self.evidence.peak_bytes
         memory = f" Its memory had reached {_size(peak_bytes)}." if peak_bytes else ""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+OTHER_LOSSES_LIMIT: Final = 100
+"""So many workers may die around a body that is not to blame, as far as can be seen: it may end the very
+process that they are forked from, and would do so for ever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from executor.host import LossReason, WorkerLoss
+from executor.retry import OTHER_LOSSES_LIMIT
 from orchestrator.spec import NodeSpec
 from protocol.messages import ErrorReport, Fault
 
@@ -23,6 +24,7 @@ class Tries:
 
     errors: int = 0
     losses: list[WorkerLoss] = field(default_factory=list)  # those that are charged to it
+    other_losses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,11 @@ def after_loss(spec: NodeSpec, tries: Tries, loss: WorkerLoss) -> Delay | None:
     """Its worker has died, or none came up: as :func:`after_error`."""
     if loss.charged:
         tries.losses.append(loss)
+    else:
+        tries.other_losses += 1
     if (
         loss.pid == 0
+        or tries.other_losses >= OTHER_LOSSES_LIMIT
         or loss.reason in _LIMITS
         or not _survives_loss(spec)
         or len(tries.losses) >= spec.retry.loss_attempts

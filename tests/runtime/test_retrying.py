@@ -7,19 +7,23 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from executor.body import Stream, StreamCancelled
 from executor.errors import PoisonTask, WorkerCrashed
+from executor.host import LossReason, WorkerLoss
+from executor.losses import error_of
 from executor.oom import OomWatch
 from executor.pool import Pool
-from executor.retry import RetryPolicy
+from executor.retry import OTHER_LOSSES_LIMIT, RetryPolicy
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.runtime.errors import NonDeterministicReplay
 from orchestrator.runtime.outcome import Done, LimitReached, NodeFailed, NodeLost, Replayed
+from orchestrator.runtime.retrying import AT_ONCE, Tries, after_loss
 from orchestrator.spec import RetrySpec
 from tests.runtime.crashing import simulate_crashes
 from tests.runtime.graphs import stream_flow, values_of
@@ -338,6 +342,22 @@ def test_f8_poison_is_given_up_after_three_workers_and_harms_nobody(mortal_pool:
     assert "tried 3 times, and each time its worker died" in str(caught.value)
     assert isinstance(caught.value, WorkerCrashed)
     assert f.good.get_data() == ([n * n for n in range(50)],)
+
+
+def test_what_ends_workers_without_being_seen_is_given_up_in_the_end_p7_f33() -> None:
+    """A body that killed the process which workers are forked from did so for ever."""
+    spec: Any = SimpleNamespace(retry=RetrySpec(), pinned=False, checkpointed=False)
+    tries = Tries()
+    for attempt in range(OTHER_LOSSES_LIMIT):
+        loss = WorkerLoss(1, 100, None, charged=False, reason=LossReason.ZYGOTE)
+        follows = after_loss(spec, tries, loss)
+        says = str(error_of(loss, "n", 0, attempt))
+        if attempt < OTHER_LOSSES_LIMIT - 1:
+            assert follows is AT_ONCE
+            assert says.endswith("this body was waiting there and is not to blame.")
+        else:
+            assert follows is None
+            assert says.endswith("that has happened so often that this body may well be the cause.")
 
 
 class Beside:
