@@ -101,7 +101,7 @@ def _execute(  # noqa: PLR0913 - the options of a run
     started = perf_counter()
     workers = _workers(workers, pool)
     check_timeout(timeout_s)
-    _check_inputs(parameters, context_factory)
+    check_inputs(parameters, context_factory)
     renew()  # classes that travel whole go as they are now
     spec, local = compile_flow(
         flow,
@@ -187,7 +187,7 @@ def _workers(workers: int | None, pool: Pool | None) -> int:
     return workers
 
 
-def _check_inputs(parameters: object, context_factory: object) -> None:
+def check_inputs(parameters: object, context_factory: object) -> None:
     if parameters is not None and not isinstance(parameters, Mapping):
         raise TypeError(f"parameters= must be a mapping of names to values, not {parameters!r}")
     if context_factory is not None and not callable(context_factory):

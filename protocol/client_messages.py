@@ -347,7 +347,10 @@ class SpawnWorker(Message, frozen=True, tag=12):
 
 
 class Dismissed(Message, frozen=True, tag=13):
-    """Coordinator -> agent: nothing more is wanted of it; why, or nothing if it asked to leave."""
+    """Coordinator -> agent: nothing more is wanted of it; why, or nothing if it asked to leave.
+
+    To any client: it broke the protocol, and is heard no more.
+    """
 
     reason: str
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
+from operator import index
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
 from executor.code import encode_code
+from executor.limits import check_timeout
 from executor.scheduling import Shortage
 from executor.surroundings import ContextFactory, NodeInfo
 from orchestrator.errors import NotEnoughResources
@@ -24,7 +26,7 @@ from orchestrator.instruments import current_instrument
 from orchestrator.keeping import in_use
 from orchestrator.node_state import NodeState
 from orchestrator.report import RunReport
-from orchestrator.running import parameter_values
+from orchestrator.running import check_inputs, parameter_values
 from orchestrator.service.errors import (
     ContextFactoryNotSent,
     CoordinatorLost,
@@ -43,6 +45,7 @@ from protocol.client_messages import (
     AskWaits,
     CancelRun,
     Confirmed,
+    Dismissed,
     DrainService,
     FollowRun,
     Oversized,
@@ -106,6 +109,7 @@ class CoordinatorClient:
 
     def close(self) -> None:
         """Disconnect. Repeating changes nothing."""
+        self._link.lost("can be asked no more: this client was closed")
         self._link.close()
         for handle in self._handles.values():
             handle.let_go()
@@ -162,6 +166,12 @@ class CoordinatorClient:
             RequestRejected: the coordinator drains.
             CoordinatorLost: it has ended.
         """
+        if not isinstance(flow, Flow):
+            raise TypeError(f"a coordinator runs a Flow, not {flow!r}")
+        check_timeout(timeout_s)
+        check_inputs(parameters, context_factory)
+        if not isinstance(label, str):
+            raise TypeError(f"label must be a string, not {label!r}")
         instrument = current_instrument()
         if instrument is not None:
             raise InstrumentNotSupported(type(instrument).__qualname__, self.endpoint)
@@ -181,10 +191,10 @@ class CoordinatorClient:
                 limits.nodes,
                 limits.constants,
                 timeout_s,
-                terminate_on_node_error,
+                bool(terminate_on_node_error),
                 {number: self._wire_start(state) for number, state in states.items()},
                 None if context is None else attach(context),
-                detach,
+                bool(detach),
             )
             run = self._ask(message, Accepted).run
             return self._begin_handle(run, message.label, Submitted(flow, spec, running.pop_all()))
@@ -199,11 +209,12 @@ class CoordinatorClient:
             RequestRejected: there is no such flow, or how it ended is not known any more.
             CoordinatorLost: the coordinator has ended.
         """
-        known = self._handles.get(RunId(run))
+        number = RunId(index(run))
+        known = self._handles.get(number)
         if known is not None:
             return known
-        question = FollowRun(next(self._requests), RunId(run))
-        return self._begin_handle(RunId(run), self._ask(question, Accepted).label)
+        question = FollowRun(next(self._requests), number)
+        return self._begin_handle(number, self._ask(question, Accepted).label)
 
     def _begin_handle(self, run: RunId, label: str, submitted: Submitted | None = None) -> FlowHandle:
         handle = self._handles[run] = FlowHandle(self, run, label, submitted)
@@ -243,13 +254,13 @@ class CoordinatorClient:
         """What the coordinator's workers and flows do."""
         return self._ask(AskStatus(next(self._requests)), Status)
 
-    def waits(self, flow: str, node: str) -> Waits:
+    def waits(self, flow: int | str, node: str) -> Waits:
         """What a node of a running flow, named by its number or label, waits for.
 
         Raises:
             RequestRejected: there is no such flow or node.
         """
-        return self._ask(AskWaits(next(self._requests), flow, node), Waits)
+        return self._ask(AskWaits(next(self._requests), str(flow), str(node)), Waits)
 
     def cancel(self, run: int) -> None:
         """Give a flow up, whoever submitted it.
@@ -257,7 +268,7 @@ class CoordinatorClient:
         Raises:
             RequestRejected: no such flow is running.
         """
-        self._ask(CancelRun(next(self._requests), RunId(run)), Confirmed)
+        self._ask(CancelRun(next(self._requests), RunId(index(run))), Confirmed)
 
     def drain(self) -> None:
         """Let the coordinator take no more flows and end with the last one."""
@@ -294,6 +305,8 @@ class CoordinatorClient:
                 self._early.setdefault(message.run, []).append((message, envelope))
         elif isinstance(message, Answer):
             self._answers[message.request] = message
+        elif isinstance(message, Dismissed):
+            raise self._link.lost(f"has ended the connection: {message.reason}")
 
     def _ask(self, question: _Question, answer: type[_Answer]) -> _Answer:
         request = question.request

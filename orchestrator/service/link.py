@@ -60,6 +60,8 @@ class ServiceLink:
         self.endpoint, self.pid = find_listener(endpoint)
         self.session = client_session()
         self._hear = hear
+        self._why_lost = ""
+        self._owner = os.getpid()
         self._greeting: Welcomed | Refused | None = None
         with ExitStack() as stack:
             try:
@@ -73,7 +75,7 @@ class ServiceLink:
             stack.callback(_part, self.session, self._outbox, self._connection, self._pidfd)
             self.welcome = self._greet()
             # Given back also if the link is merely forgotten.
-            self.close = weakref.finalize(self, stack.pop_all().close)
+            self.close = weakref.finalize(self, _close, stack.pop_all(), self._owner)
 
     def pump(self, timeout_s: float | None = None, others: Sequence[int] = ()) -> list[int]:
         """Send what was written; wait for messages, or ``others`` that are readable: those.
@@ -82,8 +84,15 @@ class ServiceLink:
 
         Raises:
             CoordinatorLost: it has ended, and all that it said before was heard by earlier calls; or
-                what it says cannot be understood.
+                what it says cannot be understood; or one of these was so before.
+            RuntimeError: this is a fork of the process that has connected.
         """
+        if self._owner != os.getpid():
+            raise RuntimeError(
+                "a connection to a coordinator does not survive a fork; connect in the new process"
+            )
+        if self._why_lost:
+            raise self.lost(self._why_lost)
         with interrupt_deferred() as interrupted:  # so that no message is lost
             sources = [self._pidfd, *others]
             if interrupted is not None:
@@ -109,6 +118,8 @@ class ServiceLink:
             self.pump(deadline - monotonic())
 
     def lost(self, why: str) -> CoordinatorLost:
+        """The error to raise: the coordinator is given up, and whoever asks again is told the same."""
+        self._why_lost = why
         return CoordinatorLost(self.endpoint, self.pid, why)
 
     def _read_last(self) -> bool:
@@ -175,6 +186,11 @@ class _Outbox:
         while self._unsent and self._connection.send_nowait(self._unsent[0]):
             self._unsent.popleft()
         return not self._unsent
+
+
+def _close(held: ExitStack, owner: int) -> None:
+    if owner == os.getpid():  # what a fork has of it is not its own
+        held.close()
 
 
 def _part(

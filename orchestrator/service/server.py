@@ -45,6 +45,7 @@ from protocol.client_messages import (
     CancelRun,
     ClientHello,
     Confirmed,
+    Dismissed,
     DrainService,
     FollowRun,
     FromClient,
@@ -209,11 +210,11 @@ class Service:
             self._pump.push()
         except ProtocolError as error:
             log.error("client %d is given up: %s", client.pid, error)  # noqa: TRY400 - it says all
-            self._gone(client)
+            self._dismiss(client, str(error))
         except Exception:
             # A defect of ours; other clients and their flows need not suffer for it.
             log.exception("client %d is given up", client.pid)
-            self._gone(client)
+            self._dismiss(client, "a defect of the coordinator, which has logged it")
 
     def _handle(self, client: Client, message: FromClient, envelope: Envelope[FromClient]) -> None:
         handler = self._handlers.get(type(message))
@@ -321,6 +322,12 @@ class Service:
             self._forget(client)
             self._flows.client_gone(client)
             self._agents.client_gone(client)
+
+    def _dismiss(self, client: Client, reason: str) -> None:
+        """Let a client go, and not without a word: it may be waiting for an answer."""
+        client.write(Dismissed(reason))
+        self._flush()
+        self._gone(client)
 
     def _forget(self, client: Client) -> None:
         client.is_gone = True

@@ -14,6 +14,7 @@ from protocol.client_messages import (
     AskStatus,
     Bye,
     ClientHello,
+    Dismissed,
     FromClient,
     Leave,
     Refused,
@@ -98,6 +99,9 @@ def test_a_client_that_breaks_the_protocol_is_heard_no_more(stranger: Stranger) 
     assert isinstance(stranger.hear(), Welcomed)
     stranger.connection.send([b"\xc1"])
     stranger.say(AskStatus(1))
+    dismissed = stranger.hear()
+    assert isinstance(dismissed, Dismissed)
+    assert "does not decode" in dismissed.reason
     assert not isinstance(stranger.hear(), Status)
 
 

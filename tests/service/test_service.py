@@ -35,7 +35,7 @@ from orchestrator.service.errors import (
     VersionMismatch,
 )
 from orchestrator.service.server import serve
-from protocol.client_messages import Accepted, RunStatus, Submit
+from protocol.client_messages import Accepted, CancelRun, Confirmed, RunStatus, Submit
 from protocol.directory import InsecureTransport
 from protocol.endpoints import EndpointInUse, NobodyListens
 from tests.service.conftest import started
@@ -514,6 +514,48 @@ def test_a_coordinator_that_is_told_to_end_as_it_begins_leaves_nothing_behind(
     with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
         serve(f"ipc://{tmp_path}/own/c", 1, lambda *_: os.kill(os.getpid(), number))
     assert not list((tmp_path / "own").iterdir())
+
+
+def test_what_is_asked_in_another_way_than_can_be_is_refused_here_and_now(
+    client: CoordinatorClient,
+) -> None:
+    f = doubled(1)
+    for wrong in ({"timeout_s": "9"}, {"label": 3}, {"parameters": [1]}, {"context_factory": 3}):
+        with pytest.raises(TypeError):
+            client.submit(f, **wrong)
+    with pytest.raises(TypeError, match="a coordinator runs a Flow, not 3"):
+        client.run(3)  # type: ignore[arg-type]  # as above
+    for ask in (client.handle, client.cancel):
+        with pytest.raises(TypeError):
+            ask("1")  # type: ignore[arg-type]  # as above
+    with pytest.raises(ValueError, match="above 0, not -1"):
+        client.submit(f, timeout_s=-1)
+    client.run(f)
+
+
+def test_a_client_that_was_dismissed_or_closed_says_so_at_once_and_again(endpoint: str) -> None:
+    client = connect(endpoint)
+    with pytest.raises(CoordinatorLost, match=r"has ended the connection: .*Expected `int`"):
+        client._ask(CancelRun(1, "x"), Confirmed)  # type: ignore[arg-type]  # as a defect of ours would
+    with pytest.raises(CoordinatorLost, match="has ended the connection"):
+        client.status()
+    client.close()
+    with pytest.raises(CoordinatorLost, match="this client was closed"):
+        client.status()
+
+
+def test_a_fork_cannot_use_a_client_and_does_it_no_harm(client: CoordinatorClient) -> None:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with pytest.raises(RuntimeError, match="does not survive a fork"):
+                client.status()
+            client.close()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert client.status().workers
 
 
 ON_ANOTHER_SYSTEM = """
