@@ -146,6 +146,11 @@ class Pool:
         return self._machine.totals
 
     @property
+    def free(self) -> Totals:
+        """What of them no body claims now."""
+        return self._machine.free
+
+    @property
     def failure(self) -> PoolBroken | None:
         """Why the pool gave up, if it did; whatever it is asked to run is then lost at once."""
         return self._machine.failure

@@ -236,6 +236,11 @@ class PoolMachine(Roster):
         return self._scheduler.totals
 
     @property
+    def free(self) -> Totals:
+        """What of them nobody claims now."""
+        return self._scheduler.free
+
+    @property
     def is_saturated(self) -> bool:
         """Whether attempts wait for room in a worker, and no new one could pass them."""
         return self._scheduler.is_saturated

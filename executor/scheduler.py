@@ -51,6 +51,12 @@ class Scheduler:
         return {CPUS: max(self._size, len(self._workers)), **self._totals}
 
     @property
+    def free(self) -> Totals:
+        """What of them nobody claims now."""
+        named = {name: self._ledger.free(name) for name in self._totals if name != CPUS}
+        return {CPUS: max(0.0, self._free_cpus()), **named}
+
+    @property
     def is_saturated(self) -> bool:
         """Whether those that wait lack nothing but room in a worker."""
         return bool(self.line) and not self._is_passable

@@ -47,7 +47,7 @@ class Shortage(NamedTuple):
     has: float
 
     def __str__(self) -> str:
-        asked, has = _amount(self.name, self.asked), _amount(self.name, self.has)
+        asked, has = amount_text(self.name, self.asked), amount_text(self.name, self.has)
         if self.has == 0:
             return f"asks for {self.name}={asked}, and the pool has no {self.name!r}"
         return f"asks for {self.name}={asked}, and the pool has {self.name}={has}"
@@ -63,10 +63,10 @@ class Shortage(NamedTuple):
         )
 
 
-def _amount(name: str, amount: float) -> str:
+def amount_text(name: str, amount: float) -> str:
     """An amount for people.
 
-    >>> _amount("gpu", 2.0), _amount(MEMORY, 3 << 29), _amount(MEMORY, 999)
+    >>> amount_text("gpu", 2.0), amount_text(MEMORY, 3 << 29), amount_text(MEMORY, 999)
     ('2', '1.5 GiB', '999 bytes')
     """
     if name != MEMORY or amount < 1024:
@@ -87,7 +87,7 @@ def demand_of(
     amounts = {CPUS: cpus, MEMORY: memory}
     for name, amount in amounts.items():
         if amount is not None:
-            check_amount(name, amount)
+            checkamount_text(name, amount)
             if name in named:
                 raise ValueError(f"{name} is given twice: as {name}= and in resources=")
             named[name] = amount
@@ -119,7 +119,7 @@ def checked_resources(resources: object) -> dict[str, float]:
     for name, amount in resources.items():
         if not isinstance(name, str):
             raise TypeError(f"resources must be named by strings, not {name!r}")
-        check_amount(f"resources[{name!r}]", amount)
+        checkamount_text(f"resources[{name!r}]", amount)
     return dict(resources)
 
 
@@ -131,7 +131,7 @@ def check_priority(priority: object) -> None:
         raise ValueError(f"priority must be a finite number, not {priority}")
 
 
-def check_amount(name: str, amount: object) -> None:
+def checkamount_text(name: str, amount: object) -> None:
     """Refuse what is no finite number from 0 on."""
     if not isinstance(amount, int | float) or isinstance(amount, bool):
         raise TypeError(f"{name} must be a number, not {amount!r}")
@@ -167,10 +167,14 @@ class Ledger:
     def claimed_cpus(self) -> float:
         return self._claimed[CPUS]
 
+    def free(self, name: str) -> float:
+        """How much of a resource, other than processors, nobody claims."""
+        return self._totals.get(name, 0.0) - self._claimed.get(name, 0.0)
+
     def lacking(self, demand: Demand, free_cpus: float) -> frozenset[str]:
         """The names of what a demand would have to wait for."""
         return frozenset(
-            name for name, asked in demand if asked > (free_cpus if name == CPUS else self._free(name))
+            name for name, asked in demand if asked > (free_cpus if name == CPUS else self.free(name))
         )
 
     def claim(self, demand: Demand) -> None:
@@ -201,6 +205,3 @@ class Ledger:
         assert count == self._claims, (count, self._claims)
         for name, total in sums.items():
             assert math.isclose(total, self._claimed[name], abs_tol=1e-6), name
-
-    def _free(self, name: str) -> float:
-        return self._totals.get(name, 0.0) - self._claimed.get(name, 0.0)

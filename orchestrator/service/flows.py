@@ -14,9 +14,10 @@ from typing import Final
 
 import msgspec
 
+from executor.host import Demand
 from executor.output import Printed as Output
 from executor.pool import Pool
-from executor.scheduling import shortages
+from executor.scheduling import amount_text, shortages
 from executor.showing import DroppingPrint
 from orchestrator.coordinator import Coordinator
 from orchestrator.event_loop import TaskCancelled, TaskHandle, current_event_loop, sleep
@@ -245,7 +246,9 @@ class Flows:
             return Rejected(question.request, problem)
         waits = [wait.describe() for wait in machine.waits_of(nodes[0])]
         node = dict(progress_of(machine))[nodes[0].index]
-        waits += self._lacks({nodes[0].index: node}, machine)
+        waits += self._lacks({nodes[0].index: node}, machine) or self._claimed(
+            node, nodes[0].spec.demand
+        )
         return Waits(question.request, found.coordinator.number, node, waits)
 
     def _lacks(self, nodes: Mapping[int, NodeProgress], machine: FlowMachine) -> list[str]:
@@ -256,6 +259,16 @@ class Flows:
         demands = [(nodes[index].name, machine.nodes[index].spec.demand) for index in queued]
         totals = self._pool.totals
         return [f"{name!r} {lack}" for name, demand in demands for lack in shortages(demand, totals)]
+
+    def _claimed(self, node: NodeProgress, demand: Demand) -> list[str]:
+        """What a node needs that others have claimed, for now."""
+        free, totals = self._pool.free, self._pool.totals
+        return [
+            f"{node.name!r} waits for {name}={amount_text(name, asked)}: "
+            f"{amount_text(name, free[name])} of {amount_text(name, totals[name])} is free"
+            for name, asked in demand
+            if node.queued and asked > free[name]
+        ]
 
     def _find(self, flow: str) -> Running | str:
         """A running flow by number or label, the newest of several; or what is wrong."""

@@ -95,6 +95,17 @@ def talk() -> None:
 
 
 @node
+def slow_to_end(they_listen: str) -> None:
+    while not Path(they_listen).exists():
+        time.sleep(0.01)
+    try:
+        print("working")
+        time.sleep(1000)
+    finally:
+        time.sleep(0.4)
+
+
+@node
 def print_much() -> None:
     time.sleep(0.5)  # until nobody follows it
     print("x" * 500_000)
@@ -343,6 +354,22 @@ def test_ctrl_c_cancels_a_flow_that_is_waited_for_and_tears_nothing_that_is_bein
     assert heard == ["working\n", "went on"]
     assert handle.is_over
     assert status_of(client, handle.run).state == "cancelled"
+
+
+def test_what_a_cancelled_flow_waits_for_is_told_if_that_takes_a_while(
+    client: CoordinatorClient, tmp_path: Path
+) -> None:
+    with Flow() as f:
+        f.slow = slow_to_end(str(tmp_path / "we listen"))
+    handle = client.submit(f)
+    told: list[str] = []
+    handle.on_output = lambda _: os.kill(os.getpid(), signal.SIGINT)
+    handle.on_cancel = lambda: told.append("waiting")
+    (tmp_path / "we listen").touch()
+    with pytest.raises(KeyboardInterrupt):
+        handle.finish()
+    assert told == ["waiting"]
+    assert handle.is_over
 
 
 def test_a_client_that_closes_leaves_only_what_it_detached(endpoint: str) -> None:

@@ -48,6 +48,12 @@ def on_gpu(x: int) -> int:
     return 2 * x
 
 
+@node(resources={"gpu": 1})
+def on_gpu_for_long(x: int) -> int:
+    time.sleep(1000)
+    return x
+
+
 @node(resources={"gpu": 2})
 def on_two_gpus(x: int) -> int:
     return x
@@ -57,6 +63,13 @@ def on_two_gpus(x: int) -> int:
 def sleep(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
+
+
+@node
+def wait_for_file(path: str) -> int:
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return 1
 
 
 @node
@@ -118,21 +131,40 @@ def test_a_flow_waits_for_a_resource_that_an_agent_brings(empty: str, client: Co
                 client.run(flow_of(lambda: on_two_gpus(1)))
 
 
+def test_what_others_have_claimed_is_told_to_whoever_asks_why(
+    empty: str, client: CoordinatorClient
+) -> None:
+    with Flow() as f:
+        f.one = on_gpu_for_long(1)
+        f.other = on_gpu_for_long(2)
+    with started("worker", empty, "-n", "2", "--resource", "gpu=1.5", until="serving"):
+        handle = client.submit(f)
+        until(lambda: any(worker.running for worker in client.status().workers))
+        assert client.waits(handle.run, "one").sentences == []
+        sentence = "'other' waits for gpu=1: 0.5 of 1.5 is free"
+        assert client.waits(handle.run, "other").sentences == [sentence]
+        assert client.status().runs[-1].detail == ""  # others will have done with it
+        handle.cancel()
+        handle.wait()
+
+
 def test_who_follows_a_flow_is_told_when_what_it_needs_is_not_there_or_has_left(
-    empty: str, client: CoordinatorClient, capsys: pytest.CaptureFixture[str]
+    empty: str, client: CoordinatorClient, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     told: list[str] = []
-    handle = client.submit(flow_of(lambda: on_gpu(sleep(0.6))))
+    go_on = tmp_path / "go on"
+    handle = client.submit(flow_of(lambda: on_gpu(wait_for_file(str(go_on)))))
     no_workers = "no workers are there; 'orchestrator worker ENDPOINT' brings some"
     assert client.status().runs[-1].detail == no_workers
     assert capsys.readouterr().err == f"run {handle.run} waits: {no_workers}\n"
     handle.on_output = lambda printed: told.append(printed.data.decode())
     with started("worker", empty, "-n", "1", until="serving"):
+        until(lambda: any(worker.running for worker in client.status().workers))
         with started("worker", empty, "-n", "1", "--resource", "gpu=1", until="serving") as brings_it:
-            until(lambda: any(worker.running for worker in client.status().workers))
-            assert client.status().runs[-1].detail == ""
+            until(lambda: client.status().runs[-1].detail == "")
             brings_it.send_signal(signal.SIGINT)
             brings_it.wait(10)
+        go_on.touch()
         lacks = "'result' asks for gpu=1, and the pool has no 'gpu'"
         until(lambda: handle.wait(0.01) or bool(told))
         assert told[0] == f"run {handle.run} waits: {lacks}\n"
