@@ -106,6 +106,14 @@ class Reading:
     def untaken(self) -> int:
         return self.emitted - self.taken
 
+    @property
+    def is_left(self) -> bool:
+        """Whether no body reads it any more, nor will again."""
+        reader = self.run
+        if self.live:
+            return False
+        return reader is None or reader.held is not None or reader.node.run is not reader
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class StreamEdge:
@@ -147,6 +155,7 @@ class StreamEdge:
         live = [reading for reading in self.readings.values() if reading.live]
         assert self.untaken == sum(reading.untaken for reading in live), self
         assert self.untaken <= self.capacity + self.excess, self
+        assert not any(reading.ended and reading.is_left for reading in self.readings.values()), self
 
 
 Edge: TypeAlias = FinalEdge | StreamEdge

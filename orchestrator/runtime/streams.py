@@ -147,11 +147,11 @@ class Streams:
             reading.broken = broken
             if not reading.emitted:
                 reading.void = run.void
-            reader = reading.run
             if not reading.live:
-                if reader is None or reader.node.run is not reader:
+                if reading.is_left:
                     self.drop(edge, reading)
                 continue
+            reader = reading.run
             self._note_come(edge, reading)
             if reader is None:
                 continue

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from executor.body import Stream
+from orchestrator.event_loop import sleep
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.runtime.job import Job
 from orchestrator.runtime.outcome import Deadlocked, Done, LimitReached, NothingAccumulated
+from orchestrator.runtime.state import StreamEdge
 from orchestrator.spec import CodeSpec, EdgeInput, FlowSpec, Locals, NodeSpec, PortSpec
 from protocol.messages import Digest
+from tests.runtime.checked import CheckedMachine
 from tests.runtime.graphs import check_rule_19, mono_flow, stream_flow, values_of
 from tests.runtime.simulation import Simulation, simulate
 
@@ -275,3 +278,38 @@ def test_rule_45_a_final_value_is_counted_down_when_its_reader_starts_and_comput
             furthest = max(furthest, ahead)
             assert ahead <= 3
     assert furthest >= 2
+
+
+def test_rule_54_nothing_is_kept_of_a_stream_whose_reader_has_left_and_waits_for_others() -> None:
+    @node
+    def chunks(x: int = 0) -> Any:
+        for chunk in range(3):
+            yield x + chunk
+
+    @node
+    def first(chunks: Stream[int]) -> int:
+        return next(iter(chunks))
+
+    @node
+    def total(chunks: Stream[int]) -> int:
+        return sum(chunks)
+
+    @node
+    async def late() -> int:
+        for _ in range(30):
+            await sleep(0)
+        return 1
+
+    @node
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    with Flow() as f:
+        f.chunks = chunks(f.first)
+        f.first = first(f.chunks)
+        f.total = total(f.chunks)
+        f.sum = add(f.first, late())
+    f.run(workers=0, stop_at_node_generation={f.sum: (9,)})
+    (machine,) = CheckedMachine.made
+    streams = [edge for edge in machine.edges if isinstance(edge, StreamEdge)]
+    assert max(len(edge.readings) for edge in streams) <= 3
