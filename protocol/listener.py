@@ -66,7 +66,7 @@ class Listener:
         self._made = 0
         self._socket = _bind_private(endpoint.removeprefix("ipc://"))
         self._accepting = self._socket.fileno()
-        self._spare = os.open(os.devnull, os.O_RDONLY)  # given up to refuse a connection
+        self._spare: int | None = os.open(os.devnull, os.O_RDONLY)  # given up to refuse a connection
         self._epoll = select.epoll()
         self._epoll.register(self._accepting, select.EPOLLIN)
         self.descriptor = self._epoll.fileno()
@@ -113,7 +113,7 @@ class Listener:
             self._drop(connection)
         self._epoll.close()
         self._socket.close()
-        os.close(self._spare)
+        self._give_up_spare()
 
     # -- private ------------------------------------------------------------------------------------
 
@@ -153,10 +153,16 @@ class Listener:
 
     def _refuse(self) -> None:
         """There is no descriptor for a connection that waits: close it, or we would be told for ever."""
-        os.close(self._spare)
+        self._give_up_spare()
         with suppress(OSError):
             self._socket.accept()[0].close()
-        self._spare = os.open(os.devnull, os.O_RDONLY)
+        with suppress(OSError):  # another thread may have taken it meanwhile
+            self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def _give_up_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            os.close(spare)
 
     def _read(self, connection: _Connection, arrived: list[Received]) -> None:
         incoming = connection.incoming

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
@@ -135,10 +136,10 @@ def test_what_the_kernel_does_not_take_at_once_arrives_later_in_order_f22(
     ears: Ears, peer: Dealer | Connection
 ) -> None:
     connection = greet(ears, peer)
-    envelopes = [[b"%d" % number, bytes(number * 37 % 90_000)] for number in range(500)]
-    for envelope in envelopes:
-        assert ears.listener.send(connection, envelope)
-    assert ears.listener.is_behind(connection)
+    envelopes: list[list[bytes]] = []
+    while len(envelopes) < 500 or not ears.listener.is_behind(connection):  # libzmq reads by itself
+        envelopes.append([b"%d" % len(envelopes), bytes(len(envelopes) * 37 % 90_000)])
+        assert ears.listener.send(connection, envelopes[-1])
     for envelope in envelopes:
         while (parts := peer.receive(wait=False)) is None:
             ears.listener.receive()
@@ -356,3 +357,17 @@ def test_without_descriptors_a_connection_is_refused_and_others_go_on_f14(
                 os.close(filler)
     connect(directory, ears.listener).close()
     other.close()
+
+
+def test_the_descriptor_that_is_spared_for_refusals_is_nobody_else_s_when_another_thread_took_it_f14(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        listener._refuse()
+    taken = os.open(os.devnull, os.O_RDONLY)  # it has the same number now
+    listener.close()
+    os.close(taken)
