@@ -121,7 +121,7 @@ class Helm:
 
     # -- for the driver's thread ----------------------------------------------------------------------
 
-    def take_turn(self, events: Sequence[_Event] = ()) -> None:
+    def take_turn(self) -> None:
         """Do all there is to do.
 
         Raises:
@@ -130,7 +130,7 @@ class Helm:
         with self._turn_lock:
             if self.crash is not None:
                 raise self.crash
-            self._turn(events)
+            self._turn(self._events.poll(0))
             # A time that has not come stays, though nothing is due then any more: else this thread would
             # be rung for each task that comes when nothing else is to be done.
             has_come = self._rests_until <= monotonic()
@@ -140,10 +140,13 @@ class Helm:
         """Wait until there may be something to do, and take a turn."""
         self._is_resting = True  # whoever gives an order from now on rings
         timeout_s = 0.0 if self.orders else max(0.0, self._rests_until - monotonic())
-        self._rest.poll(_forever_is_none(timeout_s))
+        sources = [source for source, _ in self._rest.poll(_forever_is_none(timeout_s))]
         self._is_resting = False
-        _silence(self._bell)
-        self.take_turn(self._events.poll(0))
+        if self._bell in sources:
+            _silence(self._bell)
+        elif sources and self._is_led():
+            return
+        self.take_turn()
 
     def close(self) -> None:
         """No turns are taken any more: the pool is the caller's alone. Repeating changes nothing."""
@@ -155,6 +158,11 @@ class Helm:
                 self._nudge_leader()  # it gives back what it listens to
             else:
                 self._give_back()
+
+    def _is_led(self) -> bool:
+        """Whether a thread leads, which sees what has come."""
+        with self._turn_lock:  # the one that takes a turn now may be about to lead
+            return self._leader != 0
 
     # -- turns --------------------------------------------------------------------------------------
 

@@ -191,7 +191,7 @@ class Hub:
     @property
     def has_begun(self) -> bool:
         """Whether some body has taken a step and not its last one."""
-        return any(attempt.body is not None for attempt in self._attempts.values())
+        return bool(self._attempts) and any(each.body is not None for each in self._attempts.values())
 
     @property
     def is_ready(self) -> bool:

@@ -162,10 +162,11 @@ class PoolMachine(Roster):
         earliest = min(
             self._ladder.next_deadline(), self._times.next_deadline(), self._revoker.next_deadline()
         )
+        examine_at = self._examine_at
         for worker in self._workers.values():
             earliest = min(earliest, worker.deadline)
-            if worker.needs_examination:
-                earliest = min(earliest, self._examine_at)
+            if examine_at < earliest and worker.needs_examination:
+                earliest = examine_at
         return earliest
 
     def expire(self, now: float) -> list[Action]:

@@ -127,16 +127,24 @@ class Incoming:
         Raises:
             ProtocolError: what came is no ZMTP.
         """
-        if self._body is not None:
-            if self._filled < len(self._body):
-                return None
-            body, self._body = self._body, None
-            if self._take(self._body_flags, body):
-                return self._complete()
-        while (frame := self._next_frame()) is not None:
-            if self._take(*frame):
-                return self._complete()
+        frame = self._next_frame() if self._body is None else self._read_body()
+        while frame is not None:
+            flags, body = frame
+            if not flags & _COMMAND:  # READY
+                self._parts.append(body)
+                if not flags & _MORE:
+                    parts, self._parts = self._parts, []
+                    return parts
+            frame = self._next_frame()
         return None
+
+    def _read_body(self) -> tuple[int, Buffer] | None:
+        """The large frame, if all of it has been read."""
+        body = self._body
+        if body is None or self._filled < len(body):
+            return None
+        self._body = None
+        return self._body_flags, body
 
     def _next_frame(self) -> tuple[int, Buffer] | None:
         data, at = self._data, self._at
@@ -170,17 +178,6 @@ class Incoming:
         self._filled = len(begun)
         self._data, self._at = b"", 0
         self.is_drained = False
-
-    def _take(self, flags: int, body: Buffer) -> bool:
-        """Add a frame to its message; whether it was the last."""
-        if flags & _COMMAND:  # READY
-            return False
-        self._parts.append(body)
-        return not flags & _MORE
-
-    def _complete(self) -> list[Buffer]:
-        parts, self._parts = self._parts, []
-        return parts
 
 
 class Dealer:
