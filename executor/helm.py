@@ -64,6 +64,7 @@ class Helm:
         self._changes = -1
         self._source_of: dict[int, Source] = {}
         self._events = select.epoll()
+        self._events.register(self._nudge, select.EPOLLIN)
         self._rest = select.epoll()
         self._rest.register(self._bell, select.EPOLLIN)
         self._rest.register(self._events, select.EPOLLIN)

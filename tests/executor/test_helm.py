@@ -37,7 +37,6 @@ class FakePool:
     """Notes which thread does what. ``on_event`` is what happens when workers say something."""
 
     is_saturated = False
-    has_input = False
     sockets_changes = 0
 
     def __init__(self) -> None:
@@ -143,15 +142,15 @@ def leading(crew: Crew, task: Task) -> threading.Thread:
     """A thread that leads until a task is done."""
     thread = in_thread(lambda: crew.helm.lead(task))
     give_up_at = monotonic() + FAR
-    while not awaits(crew, task):
+    while not awaits(crew.helm, task):
         assert monotonic() < give_up_at
     return thread
 
 
-def awaits(crew: Crew, task: Task) -> bool:
+def awaits(helm: Helm, task: Task) -> bool:
     """Whether some thread leads until it is done, having begun to listen."""
-    with crew.helm._state_lock:
-        return crew.helm._awaited is task
+    with helm._state_lock:
+        return helm._awaited is task
 
 
 # -- orders ----------------------------------------------------------------------------------------
@@ -218,6 +217,43 @@ def test_whoever_waits_hears_workers_itself(crew: Crew) -> None:
         thread.join(FAR)
         assert crew.pool.heard_by[-1] == thread.ident
     assert not crew.turns.acquire(blocking=False)  # nobody has woken the driver's thread
+
+
+def test_whoever_waits_hears_what_came_before_it_did(crew: Crew) -> None:
+    task = Task()
+    crew.pool.on_event = lambda: setattr(task, "is_done", True)
+    is_woken, may_end = threading.Event(), threading.Event()
+
+    def take_long(_: object) -> None:
+        crew.pool.pipes[0].write()
+        while crew.helm._is_resting:
+            time.sleep(0)
+        is_woken.set()
+        assert may_end.wait(FAR)
+
+    other = in_thread(lambda: crew.order(take_long, None))
+    assert is_woken.wait(FAR)
+    thread = leading(crew, task)
+    may_end.set()
+    thread.join(FAR)
+    other.join(FAR)
+    assert crew.pool.heard_by == [thread.ident]
+
+
+def test_whoever_waits_before_the_first_turn_hears_workers_from_then_on() -> None:
+    pool, task = FakePool(), Task()
+    made: Any = pool
+    helm = Helm(made, lambda: None)
+    pool.on_event = lambda: setattr(task, "is_done", True)
+    thread = in_thread(lambda: helm.lead(task))
+    while not awaits(helm, task):
+        time.sleep(0)
+    helm.take_turn()
+    pool.pipes[0].write()
+    thread.join(FAR)
+    assert pool.heard_by == [thread.ident]
+    helm.close()
+    pool.pipes[0].close()
 
 
 def test_when_nobody_waits_any_more_the_drivers_thread_hears_again(crew: Crew) -> None:
@@ -395,7 +431,7 @@ def test_ctrl_c_is_raised_where_a_thread_waits(crew: Crew) -> None:
             raise KeyboardInterrupt
 
     def interrupt() -> None:
-        while not awaits(crew, task):
+        while not awaits(crew.helm, task):
             pass
         # Python hears nothing of a signal that comes just before it waits, until the next one.
         while not raised:
@@ -424,9 +460,9 @@ def test_a_signals_handler_may_wait_within_a_wait(crew: Crew) -> None:
     main = threading.get_ident()
 
     def interrupt() -> None:
-        while not awaits(crew, outer):
+        while not awaits(crew.helm, outer):
             pass
-        while not awaits(crew, inner):
+        while not awaits(crew.helm, inner):
             signal.pthread_kill(main, signal.SIGUSR1)
             time.sleep(0.001)
         for task in (outer, inner):
