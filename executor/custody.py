@@ -82,7 +82,7 @@ class Custody:
             if signal.getitimer(timer) != _NO_TIME:
                 signal.setitimer(timer, 0)  # its signal would end us, with nobody to handle it
         for number, handler in self._handlers.items():
-            if signal.getsignal(number) is not handler:
+            if getsignal(number) is not handler:
                 signal.signal(number, handler)
         faulthandler.unregister(signal.SIGUSR2)  # Python does not know whether it is still set
         faulthandler.register(signal.SIGUSR2, self._traces)
