@@ -99,6 +99,8 @@ class FlowRun:
                 self._maps.pump(self.streams.maps.popleft())
             elif self._unrun < enough and (index := self._firing.take_ready()) is not None:
                 self._start(self.nodes[index])
+            elif self.streams.freed:
+                self.streams.look_again(self.streams.freed.pop())
             elif self._firing.wanted_again:
                 # A generator without demand is drained before its next run (rule 51).
                 self.streams.look_again(self.nodes[self._firing.wanted_again.pop()])

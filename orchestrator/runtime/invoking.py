@@ -47,10 +47,10 @@ class Invoking:
         if isinstance(edge, FinalEdge):
             return edge.take()
         reading = edge.readings[run.number - delay]
+        self._streams.read_by(run, edge, reading)
         if reading.void is not None:
             self._streams.drop(edge, reading)
             return reading.void
-        reading.run = run
         return STREAM
 
     def invocation(

@@ -104,6 +104,12 @@ class Reading:
 
     @property
     def untaken(self) -> int:
+        """How many places it takes on its edge: one, too, for an end without chunks until it is read.
+
+        Else a producer of empty streams could be any number of generations ahead of its reader.
+        """
+        if self.ended and not self.emitted:
+            return int(self.run is None)
         return self.emitted - self.taken
 
     @property

@@ -41,6 +41,7 @@ class Streams:
         self._watcher = watcher
         self._spill = spill
         self.maps: deque[Node] = deque()
+        self.freed: list[Node] = []  # producers whose streams without chunks are read now
 
     # -- a run begins -------------------------------------------------------------------------------
 
@@ -58,6 +59,14 @@ class Streams:
             siblings.append(reading)
             log.keepers += keeps
         log.keepers += _is_replayed(run)
+
+    def read_by(self, run: Run, edge: StreamEdge, reading: Reading) -> None:
+        """A run of the consumer begins to read it."""
+        untaken = reading.untaken
+        reading.run = run
+        if untaken and not reading.emitted:
+            edge.untaken -= untaken
+            self.freed.append(edge.producer)
 
     def hand_on_buffered(self, run: Run) -> None:
         """Give a run that has just begun what its streams have brought before."""
@@ -152,6 +161,8 @@ class Streams:
                     self.drop(edge, reading)
                 continue
             reader = reading.run
+            if not reading.emitted:
+                edge.untaken += reading.untaken
             self._note_come(edge, reading)
             if reader is None:
                 continue

@@ -313,3 +313,27 @@ def test_rule_54_nothing_is_kept_of_a_stream_whose_reader_has_left_and_waits_for
     (machine,) = CheckedMachine.made
     streams = [edge for edge in machine.edges if isinstance(edge, StreamEdge)]
     assert max(len(edge.readings) for edge in streams) <= 3
+
+
+@pytest.mark.parametrize("window", [0, 1])
+def test_rule_50_a_producer_of_empty_streams_is_no_more_generations_ahead_than_others(
+    window: int,
+) -> None:
+    @node(window=window)
+    def polls(before: Stream[int] | None = None) -> Any:
+        yield from before or ()
+
+    @node
+    async def slow(chunks: Stream[int]) -> int:
+        for _ in range(30):
+            await sleep(0)
+        return 0
+
+    with Flow() as f:
+        f.polls = polls(f.polls)
+        f.slow = slow(f.polls)
+    f.run(workers=0, stop_at_node_generation={f.slow: (9,)})
+    (machine,) = CheckedMachine.made
+    fast, late = machine.nodes
+    assert late.runs == 10
+    assert fast.runs <= late.runs + window + 2
