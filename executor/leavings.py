@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from executor.errors import where
 from executor.lease import Lease
 from executor.worker_states import WorkerRecord
 from protocol.messages import WHOLE, LeftRunning
+
+REMEMBERED: Final = 1000
+"""Of so many processes, the latest ones, it is known whose they are; of others most have ended."""
 
 
 def note_left(worker: WorkerRecord, message: LeftRunning) -> str | None:
@@ -15,7 +19,10 @@ def note_left(worker: WorkerRecord, message: LeftRunning) -> str | None:
     last = worker.last_ended
     if last is None or last.key != message.key:  # it speaks of an attempt that it did not hold
         return None
-    worker.left_running.update(dict.fromkeys(message.processes, last))
+    left = worker.left_running
+    left.update(dict.fromkeys(message.processes, last))
+    while len(left) > REMEMBERED:
+        del left[next(iter(left))]
     if not message.threads:
         return None
     threads = ", ".join(map(repr, message.threads))

@@ -31,6 +31,7 @@ from executor.actions import (
 )
 from executor.host import Code, Demand, Invocation, LossReason, WorkerLoss
 from executor.ladder import NOTHING, Stepping
+from executor.leavings import REMEMBERED
 from executor.limits import LimitOptions, Limits
 from executor.placement import AHEAD_LIMIT, STREAK
 from executor.pool_machine import PoolMachine
@@ -39,7 +40,7 @@ from executor.sites import LOCAL
 from executor.starting import IN_A_ROW, IN_A_WHILE, WHILE_S
 from executor.watching import Vitals
 from executor.worker_states import TRANSITIONS, WorkerEvent, WorkerState
-from protocol.messages import UNLIMITED, AttemptKey, Digest, NodeId, RunId
+from protocol.messages import UNLIMITED, AttemptKey, Digest, LeftRunning, NodeId, RunId
 
 RUN = RunId(1)
 FAR = 1e9
@@ -631,6 +632,19 @@ def test_a_stopped_worker_gets_no_work_and_is_killed_if_it_stays_so_f5() -> None
     lost, _ = machine.exited(1, -9, 2, 150.0)
     assert isinstance(lost, ReportLost)
     assert (lost.loss.reason, lost.loss.charged) == (LossReason.UNRESPONSIVE, False)
+
+
+def test_of_the_processes_that_bodies_leave_the_latest_are_known_f26() -> None:
+    """A worker may run bodies for days, each of which leaves one that ends a little later."""
+    machine = ready_pool(1)
+    for number in range(2 * REMEMBERED):
+        machine.invoke(invocation(number))
+        machine.ended(key(number), 1.0)
+        machine.left_running(1, LeftRunning(key(number), [1000 + number], []))
+    assert len(machine._workers[1].left_running) == REMEMBERED
+    last = 1000 + 2 * REMEMBERED - 1
+    assert "a task" in (machine.ended_with(1, {last: "sleep"}, 0) or "")
+    assert "one of its bodies" in (machine.ended_with(1, {1000: "sleep"}, 0) or "")
 
 
 # -- agents that join ------------------------------------------------------------------------------
