@@ -106,7 +106,7 @@ class _Agent:
             if channel in ready:
                 self._hear_zygote()
             if signals in ready:
-                os.eventfd_read(signals)
+                os.read(signals, 1)
                 if is_leaving:
                     raise KeyboardInterrupt
                 is_leaving = True

@@ -6,10 +6,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+_MANY: Final = 4096
 
 
 @contextmanager
@@ -24,7 +25,6 @@ def interrupt_deferred() -> Iterator[int | None]:
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield None
         return
-    descriptor = _eventfd()
     has_come = False
 
     def note(*_: object) -> None:
@@ -32,14 +32,13 @@ def interrupt_deferred() -> Iterator[int | None]:
         if has_come:
             raise KeyboardInterrupt
         has_come = True
-        os.eventfd_write(descriptor, 1)
 
-    try:
-        signal.signal(signal.SIGINT, note)
-        yield descriptor
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.close(descriptor)
+    with _woken_by_signals() as descriptor:
+        try:
+            signal.signal(signal.SIGINT, note)
+            yield descriptor
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     if has_come:
         raise KeyboardInterrupt
 
@@ -62,15 +61,26 @@ def on_ending_signals(handler: Callable[[int, Any], Any] | signal.Handlers) -> I
 
 @contextmanager
 def ending_signals_noted() -> Iterator[int]:
-    """SIGINT and SIGTERM disturb nothing inside; the descriptor is readable once for each."""
-    descriptor = _eventfd()
+    """SIGINT and SIGTERM disturb nothing inside; the descriptor has a byte to be read for each."""
+    with _woken_by_signals() as descriptor, on_ending_signals(lambda *_: None):
+        yield descriptor
+
+
+@contextmanager
+def _woken_by_signals() -> Iterator[int]:
+    """A descriptor that has a byte for each signal, as soon as it comes.
+
+    A handler in Python could say so too late: it runs between two steps of the interpreter, and
+    whoever has just begun to wait takes none.
+    """
+    read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    outer = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     try:
-        with on_ending_signals(lambda *_: os.eventfd_write(descriptor, 1)):
-            yield descriptor
+        yield read_end
     finally:
-        os.close(descriptor)
-
-
-def _eventfd() -> int:
-    """One ``os.eventfd_read`` takes note of one signal."""
-    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
+        signal.set_wakeup_fd(outer)
+        if outer != -1:  # somebody else's, as an event loop's, who would have been woken
+            with suppress(OSError):
+                os.write(outer, os.read(read_end, _MANY))
+        os.close(write_end)
+        os.close(read_end)

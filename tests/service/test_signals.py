@@ -6,6 +6,8 @@ import os
 import select
 import signal
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -71,7 +73,28 @@ def test_noted_signals_are_read_one_by_one() -> None:
     with ending_signals_noted() as descriptor:
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(os.getpid(), number)
-        assert [os.eventfd_read(descriptor) for _ in range(2)] == [1, 1]
+        assert [len(os.read(descriptor, 1)) for _ in range(2)] == [1, 1]
         with pytest.raises(BlockingIOError):
-            os.eventfd_read(descriptor)
+            os.read(descriptor, 1)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("noting", [interrupt_deferred, ending_signals_noted])
+def test_who_has_just_begun_to_wait_is_woken_before_any_handler_can_run(
+    noting: Callable[[], AbstractContextManager[int | None]],
+) -> None:
+    """The interpreter writes to its wakeup descriptor at once, and calls handlers when it can."""
+    read_end, outer = os.pipe2(os.O_NONBLOCK)
+    before = signal.set_wakeup_fd(outer)
+    try:
+        with noting() as descriptor:
+            inner = signal.set_wakeup_fd(-1)
+            signal.set_wakeup_fd(inner)
+            os.write(inner, bytes([signal.SIGWINCH]))
+            assert descriptor is not None
+            assert select.select([descriptor], [], [], 0)[0] == [descriptor]
+        assert os.read(read_end, 2) == bytes([signal.SIGWINCH])  # whose it was is woken, too
+    finally:
+        assert signal.set_wakeup_fd(before) == outer
+        os.close(read_end)
+        os.close(outer)
