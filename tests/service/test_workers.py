@@ -138,14 +138,16 @@ def test_what_others_have_claimed_is_told_to_whoever_asks_why(
         f.one = on_gpu_for_long(1)
         f.other = on_gpu_for_long(2)
     with started("worker", empty, "-n", "2", "--resource", "gpu=1.5", until="serving"):
+        until(lambda: len([each for each in client.status().workers if each.state == "ready"]) == 2)
         handle = client.submit(f)
-        until(lambda: any(worker.running for worker in client.status().workers))
-        assert client.waits(handle.run, "one").sentences == []
-        sentence = "'other' waits for gpu=1: 0.5 of 1.5 is free"
-        assert client.waits(handle.run, "other").sentences == [sentence]
-        assert client.status().runs[-1].detail == ""  # others will have done with it
-        handle.cancel()
-        handle.wait()
+        try:
+            until(lambda: any(worker.running for worker in client.status().workers))
+            told = [client.waits(handle.run, name).sentences for name in ("one", "other")]
+            assert told == [[], ["'other' waits for gpu=1: 0.5 of 1.5 is free"]]
+            assert client.status().runs[-1].detail == ""  # others will have done with it
+        finally:
+            handle.cancel()
+            handle.wait()
 
 
 def test_who_follows_a_flow_is_told_when_what_it_needs_is_not_there_or_has_left(
@@ -159,18 +161,22 @@ def test_who_follows_a_flow_is_told_when_what_it_needs_is_not_there_or_has_left(
     assert capsys.readouterr().err == f"run {handle.run} waits: {no_workers}\n"
     handle.on_output = lambda printed: told.append(printed.data.decode())
     with started("worker", empty, "-n", "1", until="serving"):
-        until(lambda: any(worker.running for worker in client.status().workers))
-        with started("worker", empty, "-n", "1", "--resource", "gpu=1", until="serving") as brings_it:
-            until(lambda: client.status().runs[-1].detail == "")
-            brings_it.send_signal(signal.SIGINT)
-            brings_it.wait(10)
-        go_on.touch()
-        lacks = "'result' asks for gpu=1, and the pool has no 'gpu'"
-        until(lambda: handle.wait(0.01) or bool(told))
-        assert told[0] == f"run {handle.run} waits: {lacks}\n"
-        assert client.status().runs[-1].detail == lacks
-        handle.cancel()
-        handle.wait()
+        try:
+            until(lambda: any(worker.running for worker in client.status().workers))
+            with started(
+                "worker", empty, "-n", "1", "--resource", "gpu=1", until="serving"
+            ) as brings_it:
+                until(lambda: client.status().runs[-1].detail == "")
+                brings_it.send_signal(signal.SIGINT)
+                brings_it.wait(10)
+            go_on.touch()
+            lacks = "'result' asks for gpu=1, and the pool has no 'gpu'"
+            until(lambda: handle.wait(0.01) or bool(told))
+            assert told[0] == f"run {handle.run} waits: {lacks}\n"
+            assert client.status().runs[-1].detail == lacks
+        finally:
+            handle.cancel()
+            handle.wait()
 
 
 def test_ctrl_c_lets_the_workers_finish_what_they_run(empty: str, client: CoordinatorClient) -> None:
