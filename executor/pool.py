@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from time import monotonic
 from types import TracebackType
@@ -123,17 +124,24 @@ class Pool:
         self._inbox = Inbox(self._machine, self._do)
         threads = max(1, usable_cores() // max(1, self.workers))
         show = show or (DroppingPrint() if drop_output else pass_on)
-        with Shield():  # an interrupt would leave behind what it finds half made
-            held = self._resources = Resources(self.workers, threads, show, drops_output=drop_output)
-            # Given back also if the pool is merely forgotten, and at the interpreter's exit.
-            self._release = weakref.finalize(self, held.release)
-        self._listener_descriptor, self._peers = held.listener.descriptor, held.peers
-        self._sender = Sender(held, self._give_up_worker)
-        self._reception = Reception(held, self._machine, self._inbox, self._do, self._sender.write, show)
-        self._held: dict[AttemptKey, list[Callable[[], None]]] = {}  # verbs about attempts in line
-        self._doomed: list[Action] = []  # reports of losses that no verb may make
-        self._registry = Registry(held, self._machine, self._reception, self._do, self._sender.forget)
-        self._do(self._machine.start(monotonic()))
+        with ExitStack() as undo:
+            with Shield():  # an interrupt would leave behind what it finds half made
+                held = self._resources = Resources(self.workers, threads, show, drops_output=drop_output)
+                # Given back also if the pool is merely forgotten, and at the interpreter's exit.
+                self._release = weakref.finalize(self, held.release)
+                undo.callback(self._release)  # now, if an interrupt comes before it is complete
+            self._listener_descriptor, self._peers = held.listener.descriptor, held.peers
+            self._sender = Sender(held, self._give_up_worker)
+            self._reception = Reception(
+                held, self._machine, self._inbox, self._do, self._sender.write, show
+            )
+            self._held: dict[AttemptKey, list[Callable[[], None]]] = {}  # verbs about attempts in line
+            self._doomed: list[Action] = []  # reports of losses that no verb may make
+            self._registry = Registry(
+                held, self._machine, self._reception, self._do, self._sender.forget
+            )
+            self._do(self._machine.start(monotonic()))
+            undo.pop_all()
 
     @property
     def strangers(self) -> int:

@@ -19,12 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from executor.host import LossReason
 from executor.losses import error_of
 from executor.output import Printed
 from executor.pool import Pool
+from executor.pool_machine import PoolMachine
 from protocol import leftovers
 from protocol.leftovers import make_directory, sweep
 from protocol.serialization import dumps
@@ -441,3 +443,18 @@ def test_sigterm_ends_a_run_in_order_with_status_143_f11(tmp_path: Path) -> None
         process.terminate()
         assert process.stdout.read() == "cleaned up\n"
         assert process.wait() == 143
+
+
+def test_a_pool_that_is_interrupted_while_it_starts_ends_its_processes_at_once_f11(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PoolMachine, "start", interrupted)
+    before = psutil.Process().children()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        Pool(1)
+    # Not only when what was raised, and with it the pool, is forgotten.
+    assert caught.value.__traceback__ is not None
+    assert psutil.Process().children() == before
