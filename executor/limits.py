@@ -18,6 +18,10 @@ class LimitOptions(TypedDict, total=False):
     max_runs_per_worker: int | None
 
 
+GRACE_S: Final = 5.0
+"""A body that was cancelled may go on for so long, wherever it runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What they mean is said at :class:`~executor.pool.Pool`. None: no limit.
@@ -26,7 +30,7 @@ class Limits:
         TypeError, ValueError: one of them is not what it must be; the message names it.
     """
 
-    grace_s: float = 5.0
+    grace_s: float = GRACE_S
     timeout_s: float | None = None
     unresponsive_after_s: float = 30.0
     memory_soft_bytes: int | None = None

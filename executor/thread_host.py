@@ -20,6 +20,7 @@ from executor.actions import Action, ReportCancelled
 from executor.codec import BY_REFERENCE, PICKLED, Codec
 from executor.host import Broken, Code, Invocation, Reports
 from executor.inbox import Inbox
+from executor.limits import GRACE_S
 from executor.peer import Writer
 from executor.worker import Worker
 from protocol.framing import coordinator_session, worker_session
@@ -38,9 +39,6 @@ from protocol.transport import Connection, thread_link
 from protocol.values import Value
 
 log = logging.getLogger(__name__)
-
-GRACE_S: Final = 5.0
-"""How long a body may go on that was cancelled."""
 
 _THREAD: Final = 1  # the only worker of its kind; numbers them for the inbox
 _CODEC: Final = Codec(PICKLED.dumps, BY_REFERENCE.loads, PICKLED.dump_exception)

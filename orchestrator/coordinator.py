@@ -15,12 +15,12 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from random import random
 from time import perf_counter
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from executor.codec import BY_REFERENCE
 from executor.host import Host
 from executor.hub import Hub
-from executor.thread_host import GRACE_S, ThreadHost
+from executor.limits import GRACE_S
 from orchestrator.companions import Companions
 from orchestrator.event_loop import (
     Event,
@@ -41,6 +41,9 @@ from orchestrator.runtime.retrying import Delay
 from orchestrator.spec import Placement
 from protocol.messages import RunId
 from protocol.serialization import dumps
+
+if TYPE_CHECKING:
+    from executor.thread_host import ThreadHost
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +84,9 @@ class Coordinator:
             hosts["process"] = pump.pool
         self._thread: ThreadHost | None = None
         if any(node.placement == "thread" for node in job.spec.nodes):
+            # Most flows need neither a thread nor ZeroMQ, which links it.
+            from executor.thread_host import ThreadHost  # noqa: PLC0415
+
             self._thread = hosts["thread"] = ThreadHost()
             self._pumps.append(Pump(self._thread))
         self._router = Router(job.spec, hosts, dumps, job.make_context, job.context)

@@ -242,3 +242,18 @@ def test_the_event_loop_can_be_had_without_the_rest() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "[]\n"
+
+
+def test_a_flow_that_needs_no_thread_needs_no_zeromq() -> None:
+    program = (
+        "import sys\n"
+        "from orchestrator import Flow, node\n"
+        "with Flow() as flow:\n"
+        "    flow.number = node(abs)(-1)\n"
+        "flow.run(workers=1)\n"
+        "print(flow.number.get_data(), 'zmq' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "(1,) False\n"
