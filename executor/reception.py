@@ -50,6 +50,13 @@ class Reception:
         """Take some of the envelopes that are there."""
         self._take_in(self._listener.receive())
 
+    def note_parted(self, now: float) -> None:
+        """Expect the ends of those that have ended their connections: nothing can be heard of them."""
+        for connection in self._listener.take_ended():
+            peer = self._greeted.get(connection)
+            if peer is not None:
+                self._machine.parted(peer.worker, now)
+
     def listen_to_all(self) -> None:
         """Take every envelope that is there."""
         self._take_in(self._listener.receive_all())

@@ -35,6 +35,9 @@ STARTING_LIMIT: Final = 64
 """So many workers of a site are started at once. Each is an order and a report of the zygote's, which
 waits where too many are under way, as the pool does: both would wait for ever."""
 
+PARTED_S: Final = 1.0
+"""So long a worker may live on that has ended its connection."""
+
 _S: Final = WorkerState
 _E: Final = WorkerEvent
 
@@ -90,6 +93,12 @@ class Roster:
             else:
                 actions += self.kill(worker.id)
         return actions
+
+    def parted(self, worker: int, now: float) -> None:
+        """A worker has ended its connection, which mostly is the first that is seen of its end."""
+        known = self._workers[worker]
+        if known.state is not _S.KILLED:
+            known.deadline = min(known.deadline, now + PARTED_S)
 
     def terminate(self, worker: int, now: float) -> list[Action]:
         """Give a worker up, by SIGTERM first."""

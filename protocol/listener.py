@@ -63,6 +63,7 @@ class Listener:
         """Counts connections of other users; they were closed."""
         self._connections: dict[ConnectionId, _Connection] = {}
         self._by_descriptor: dict[int, _Connection] = {}
+        self._ended: list[ConnectionId] = []
         self._made = 0
         self._socket = _bind_private(endpoint.removeprefix("ipc://"))
         self._accepting = self._socket.fileno()
@@ -82,6 +83,11 @@ class Listener:
         while events := self._epoll.poll(0):
             arrived += self._serve(events)
         return arrived
+
+    def take_ended(self) -> list[ConnectionId]:
+        """The connections that peers have ended, or broken, since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def send(self, connection: ConnectionId, parts: Parts) -> bool:
         """Send an envelope, now or as the peer reads; False if the connection is gone."""
@@ -178,6 +184,7 @@ class Listener:
             while (parts := incoming.next_envelope()) is not None:
                 arrived.append(Received(connection.id, connection.pid, parts))
         except (OSError, ProtocolError):
+            self._ended.append(connection.id)
             self._drop(connection)
 
     def _write(self, connection: _Connection, pieces: list[Buffer]) -> bool:

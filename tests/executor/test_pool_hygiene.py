@@ -10,18 +10,21 @@ import pickle
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from executor import roster
 from executor.host import LossReason
 from executor.losses import error_of
 from executor.output import Printed
@@ -167,6 +170,28 @@ def test_a_body_that_breaks_its_worker_beyond_its_own_end_is_to_blame_f2_f8(owne
     loss = owner.losses[1]
     assert (loss.reason, loss.status, loss.charged) == (LossReason.DIED, 1, True)
     assert any("Bad file descriptor" in line for line in loss.evidence.output)
+    assert owner.result(2, double, dumps(4)) == 8
+
+
+def take_the_connections_place() -> None:
+    ours, theirs = socket.socketpair()
+    for each in (int(link.name) for link in list(Path("/proc/self/fd").iterdir())):
+        with suppress(OSError), socket.socket(fileno=os.dup(each)) as copy:
+            if each != ours.fileno() and str(copy.getpeername()).endswith("coordinator"):
+                os.dup2(ours.detach(), each)
+                theirs.detach()  # else what is sent would end the worker
+                return
+    raise AssertionError("there is no connection")
+
+
+def test_a_worker_of_which_nothing_can_be_heard_any_more_is_killed_f2(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has sent its result to whatever has the number of its connection now, and waits there."""
+    monkeypatch.setattr(roster, "PARTED_S", 0.01)
+    owner.invoke(1, take_the_connections_place)
+    owner.until(lambda: owner.ended(1))
+    assert owner.losses[1].reason is LossReason.ENDED
     assert owner.result(2, double, dumps(4)) == 8
 
 

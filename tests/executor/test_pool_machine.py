@@ -35,7 +35,7 @@ from executor.leavings import REMEMBERED
 from executor.limits import LimitOptions, Limits
 from executor.placement import AHEAD_LIMIT, STREAK
 from executor.pool_machine import PoolMachine
-from executor.roster import LATE_START_S, START_S, STARTING_LIMIT
+from executor.roster import LATE_START_S, PARTED_S, START_S, STARTING_LIMIT
 from executor.sites import LOCAL
 from executor.starting import IN_A_ROW, IN_A_WHILE, WHILE_S
 from executor.watching import Vitals
@@ -232,6 +232,25 @@ def test_a_worker_that_never_says_hello_is_killed_and_counts_as_a_failed_start_p
     assert machine.expire(START_S + LATE_START_S) == [KillWorker(1)]
     assert machine.expire(START_S + LATE_START_S) == []
     assert machine.exited(1, -9, 0, START_S + LATE_START_S) == [SpawnWorker(2)]
+
+
+def test_a_worker_that_has_ended_its_connection_is_killed_if_it_lives_on() -> None:
+    machine = ready_pool(1)
+    machine.invoke(invocation(1))
+    machine.parted(1, 5.0)
+    assert machine.next_deadline() == 5.0 + PARTED_S
+    assert machine.expire(5.0 + PARTED_S) == [KillWorker(1)]
+    machine.parted(1, 5.0 + PARTED_S)
+    assert machine.expire(FAR / 2) == []
+
+
+def test_a_worker_whose_end_follows_that_of_its_connection_has_ended_of_itself_p9() -> None:
+    machine = ready_pool(1)
+    machine.invoke(invocation(1))
+    machine.parted(1, 5.0)
+    lost, _ = machine.exited(1, -11, 1, 5.1)
+    assert isinstance(lost, ReportLost)
+    assert (lost.loss.reason, lost.loss.charged) == (LossReason.DIED, True)
 
 
 def test_the_end_of_the_zygote_is_the_end_of_all_workers_and_charged_to_none_f33() -> None:

@@ -183,6 +183,8 @@ def test_what_a_peer_said_before_it_left_is_heard_though_it_can_be_told_nothing(
         [b"%d" % number] for number in range(100)
     ]
     assert not ears.listener.send(connection, [b"answer"])
+    assert ears.listener.take_ended() == [connection]
+    assert ears.listener.take_ended() == []
 
 
 def test_what_was_sent_last_is_delivered_though_the_listener_closes(

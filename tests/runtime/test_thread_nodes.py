@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ import pytest
 
 from executor import asyncio_tasks, thread_host
 from executor.body import Stream
-from orchestrator import coordinator
 from orchestrator.graph.flow import Flow
 from orchestrator.graph.node import node
 from orchestrator.runtime.errors import NodeError
@@ -197,7 +197,7 @@ def test_a_blocked_body_that_does_not_end_is_logged_and_left_behind(
     begun = threading.Event()
     went_on: list[bool] = []
 
-    monkeypatch.setattr(coordinator, "ThreadHost", lambda: thread_host.ThreadHost(grace_s=0.05))
+    monkeypatch.setattr(thread_host, "ThreadHost", partial(thread_host.ThreadHost, grace_s=0.05))
     with Flow() as f:
         f.blocks = blocks()
         f.fails = fails_then()

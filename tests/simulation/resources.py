@@ -100,6 +100,9 @@ class SimulatedListener:
 
     receive = receive_all
 
+    def take_ended(self) -> list[ConnectionId]:
+        return []  # what becomes of a session without a connection is the link's to decide
+
     def send(self, connection: ConnectionId, parts: Parts) -> bool:
         end = self._resources.ends[connection]
         end.pump()
