@@ -95,7 +95,7 @@ def run(  # noqa: PLR0913 - every option by its name
             return
         else:
             report = service.run_there(endpoint, flow, parameters, target, output, keep_going=keep_going)
-    show.report(report, as_json=as_json)
+        show.report(report, as_json=as_json)
 
 
 def _run_here(

@@ -290,8 +290,12 @@ def test_output_may_be_tagged_and_dropped(tmp_path: Path) -> None:
     assert "about workers that are started here" in ended.stderr
 
 
-def test_a_run_goes_on_without_a_word_when_nobody_reads_its_output_any_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_run_goes_on_without_a_word_when_nobody_reads_its_output_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
     """As with ``| head``: what the flow does beside printing is done."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     job(tmp_path, PRINTING)
     read_end, write_end = os.pipe()
     os.close(read_end)
