@@ -331,10 +331,11 @@ _running: Final[weakref.WeakSet[Driver]] = weakref.WeakSet()
 
 def _finish_all() -> None:
     """Wait, before the interpreter ends, for what was submitted; Ctrl-C gives it up."""
-    drivers = list(_running)
-    for driver in drivers:
-        driver.finish(abandon=_is_interrupted())
+    drivers: list[Driver] = []
     try:
+        drivers += _running
+        for driver in drivers:
+            driver.finish(abandon=_is_interrupted())
         for driver in drivers:
             driver.join()
     except KeyboardInterrupt:
