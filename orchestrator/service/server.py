@@ -1,10 +1,10 @@
 """A coordinator in a process of its own: clients submit flows, agents bring workers.
 
 Theory of operation. One event loop, one socket for clients, one pool. A client is whoever says
-ClientHello in a process of this user, as the kernel tells; it is gone when that process is (pidfd), when
-it says Bye, or when it breaks the protocol, and then its flows are cancelled unless they were detached.
-No user code runs and no user value is opened here. It ends when it is told to (``StopService``, SIGINT,
-SIGTERM), when it drains and nothing is left, or when its pool is broken.
+ClientHello in a process of this user, as the kernel tells; it is gone when that process is (pidfd) or
+its connection, when it says Bye, or when it breaks the protocol: then its flows are cancelled, if they
+were not detached. No user code runs and no user value is opened here. It ends when it is told to
+(``StopService``, SIGINT, SIGTERM), when it drains and nothing is left, or when its pool is broken.
 """
 
 from __future__ import annotations
@@ -195,6 +195,9 @@ class Service:
             await readable(self._listener.descriptor)
             for received in self._listener.receive():
                 self._take(received)
+            for connection in self._listener.take_ended():
+                if (client := self._clients.get(connection)) is not None:
+                    self._gone(client)
 
     def _take(self, received: Received) -> None:
         client = self._clients.get(received.connection)

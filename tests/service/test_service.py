@@ -38,6 +38,7 @@ from orchestrator.service.server import serve
 from protocol.client_messages import Accepted, CancelRun, Confirmed, RunStatus, Submit
 from protocol.directory import InsecureTransport
 from protocol.endpoints import EndpointInUse, NobodyListens
+from protocol.messages import RunId
 from tests.service.conftest import started
 
 
@@ -620,6 +621,30 @@ def test_another_system_than_linux_is_refused_in_a_sentence(command: tuple[str, 
 def test_tcp_is_refused() -> None:
     with pytest.raises(InsecureTransport, match="without keys"):
         connect("tcp://127.0.0.1:5555")
+
+
+def test_a_client_that_ends_its_connection_is_gone_though_its_process_lives(endpoint: str) -> None:
+    program = f"""
+import sys, time
+from orchestrator import Flow, connect, node
+@node
+def work():
+    time.sleep(1000)
+with Flow() as flow:
+    flow.work = work()
+client = connect({endpoint!r})
+print(client.submit(flow).run, flush=True)
+client._link._connection.close(0)
+sys.stdin.read()
+"""
+    command, pipe = [sys.executable, "-c", program], subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        number = RunId(int(process.stdout.readline()))
+        with connect(endpoint) as client:
+            until(lambda: {run.run: run.state for run in client.status().runs}[number] == "cancelled")
+        assert process.poll() is None
+        process.kill()
 
 
 def test_a_coordinator_that_dies_is_noticed_and_its_path_can_be_taken_over(tmp_path: Path) -> None:
