@@ -108,12 +108,13 @@ class JoinablePool(Pool):
         gone = self._sites.pop(site, None)
         if gone is None:
             return
-        self._reception.listen()  # what they said before counts
+        now = monotonic()
+        self._reception.listen_to_all(now)  # what they said before counts
         for worker in [each for each in self._peers if self._machine.site_of(each) == site]:
             self._registry.bury(worker)
         for worker in list(gone.ordered):
             gone.close(worker)
-        self._do(self._machine.zygote_ended(None, monotonic(), site=site))
+        self._do(self._machine.zygote_ended(None, now, site=site))
         self.workers = self._machine.size
 
     def worker_started(self, site: int, worker: int, pid: int) -> None:

@@ -333,8 +333,7 @@ class Pool:
     def on_readable(self, source: Source, now: float) -> None:
         """Take what has come on one of the ``sockets``. Early and repeated calls do no harm."""
         if source == self._listener_descriptor:
-            self._reception.listen()
-            self._reception.note_parted(now)
+            self._reception.listen(now)
         elif self._resources.hears_zygote_on(source):
             self._registry.hear_zygote(now)
         elif source in self._resources.pidfds:

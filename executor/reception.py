@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from time import monotonic
 
 from executor.actions import Action
 from executor.inbox import Inbox
@@ -46,20 +45,13 @@ class Reception:
         self._write = write
         self._greeted: dict[ConnectionId, Peer] = {}
 
-    def listen(self) -> None:
+    def listen(self, now: float) -> None:
         """Take some of the envelopes that are there."""
-        self._take_in(self._listener.receive())
+        self._take_in(self._listener.receive(), now)
 
-    def note_parted(self, now: float) -> None:
-        """Expect the ends of those that have ended their connections: nothing can be heard of them."""
-        for connection in self._listener.take_ended():
-            peer = self._greeted.get(connection)
-            if peer is not None:
-                self._machine.parted(peer.worker, now)
-
-    def listen_to_all(self) -> None:
+    def listen_to_all(self, now: float) -> None:
         """Take every envelope that is there."""
-        self._take_in(self._listener.receive_all())
+        self._take_in(self._listener.receive_all(), now)
 
     def read_output(self, worker: int) -> None:
         """Show what a worker has printed until now."""
@@ -90,15 +82,19 @@ class Reception:
         if peer.connection is not None:
             del self._greeted[peer.connection]
 
-    def _take_in(self, arrived: list[Received]) -> None:
+    def _take_in(self, arrived: list[Received], now: float) -> None:
         for received in arrived:
             peer = self._greeted.get(received.connection)
             if peer is None:
-                self._greet(received)
+                self._greet(received, now)
             else:
                 self._take(peer, received)
+        for connection in self._listener.take_ended():
+            peer = self._greeted.get(connection)
+            if peer is not None:  # nothing can be heard of it any more
+                self._machine.parted(peer.worker, now)
 
-    def _greet(self, received: Received) -> None:
+    def _greet(self, received: Received, now: float) -> None:
         """Take the first envelope of a connection: a Hello that proves whom we have started."""
         hello = read_hello(received.parts)
         peer = None if hello is None else self._peers.get(hello.worker)
@@ -110,7 +106,7 @@ class Reception:
         self._greeted[received.connection] = peer
         peer.session.read(received.parts)
         self._write(peer.worker, Welcome())
-        self._do(self._machine.greeted(peer.worker, monotonic()))
+        self._do(self._machine.greeted(peer.worker, now))
 
     def _take(self, peer: Peer, received: Received) -> None:
         try:

@@ -71,7 +71,7 @@ class Registry:
                 self._exited(worker, None, now)
             case Exited(worker, pid, status, peak_kib, left):
                 log.debug("worker %d (pid %d): status %d, peak %d KiB", worker, pid, status, peak_kib)
-                self._tell_left(worker, left)
+                self._tell_left(worker, left, now)
                 self._exited(worker, status, now, peak_kib * 1024)
             case _:
                 assert_never(report)
@@ -98,16 +98,16 @@ class Registry:
         self._on_burial(worker)
         self._reception.forget(self._resources.bury(worker))
 
-    def _tell_left(self, worker: int, left: dict[int, str]) -> None:
+    def _tell_left(self, worker: int, left: dict[int, str], now: float) -> None:
         if left and worker in self._peers:
-            self._reception.listen_to_all()  # it may have said whose they are
+            self._reception.listen_to_all(now)  # it may have said whose they are
             warning = self._machine.ended_with(worker, left, self._peers[worker].current)
             if warning is not None:
                 log.warning(warning)
 
     def _exited(self, worker: int, status: int | None, now: float, peak_bytes: int = 0) -> None:
         if worker in self._peers:
-            self._reception.listen_to_all()  # what it said before counts
+            self._reception.listen_to_all(now)  # what it said before counts
             self._reception.read_output(worker)
             current = (peer := self._peers[worker]).current
             evidence = replace(
@@ -123,7 +123,7 @@ class Registry:
         return status == -signal.SIGKILL and not by_us and self._resources.oom.explains_kill()
 
     def _zygote_ended(self, now: float) -> None:
-        self._reception.listen_to_all()
+        self._reception.listen_to_all(now)
         for worker in list(self._peers):
             self.bury(worker)
         status = self._resources.end_nursery()

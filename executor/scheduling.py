@@ -87,7 +87,7 @@ def demand_of(
     amounts = {CPUS: cpus, MEMORY: memory}
     for name, amount in amounts.items():
         if amount is not None:
-            checkamount_text(name, amount)
+            check_amount(name, amount)
             if name in named:
                 raise ValueError(f"{name} is given twice: as {name}= and in resources=")
             named[name] = amount
@@ -119,7 +119,7 @@ def checked_resources(resources: object) -> dict[str, float]:
     for name, amount in resources.items():
         if not isinstance(name, str):
             raise TypeError(f"resources must be named by strings, not {name!r}")
-        checkamount_text(f"resources[{name!r}]", amount)
+        check_amount(f"resources[{name!r}]", amount)
     return dict(resources)
 
 
@@ -131,7 +131,7 @@ def check_priority(priority: object) -> None:
         raise ValueError(f"priority must be a finite number, not {priority}")
 
 
-def checkamount_text(name: str, amount: object) -> None:
+def check_amount(name: str, amount: object) -> None:
     """Refuse what is no finite number from 0 on."""
     if not isinstance(amount, int | float) or isinstance(amount, bool):
         raise TypeError(f"{name} must be a number, not {amount!r}")

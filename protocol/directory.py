@@ -69,6 +69,16 @@ class SessionDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+def require_local(endpoint: str) -> None:
+    """See to it that an endpoint is the absolute path of a socket file.
+
+    Raises:
+        InsecureTransport: it may reach beyond this host and user.
+    """
+    if not endpoint.startswith("ipc:///"):
+        raise InsecureTransport(endpoint)
+
+
 def require_private(path: Path) -> None:
     """See to it that nobody else can enter a directory.
 

@@ -11,17 +11,16 @@ import fcntl
 import os
 import socket
 import stat
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from protocol.credentials import peer_of
 from protocol.directory import InsecureTransport, require_private, require_short
 
 _PREFIX: Final = "ipc://"
 _NETWORKS: Final = ("tcp", "udp", "ws", "wss", "http", "https")
-_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 class EndpointError(Exception):
@@ -174,9 +173,7 @@ def _credentials(path: Path) -> tuple[int, int]:
             probe.connect(os.fspath(path))
         except (BlockingIOError, TimeoutError):
             raise OSError(errno.EBUSY, "who listens there accepts no connection") from None
-        given = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, _ = _CREDENTIALS.unpack(given)
-    return pid, uid
+        return peer_of(probe)
 
 
 _PROBE_S: Final = 2.0

@@ -12,7 +12,6 @@ import errno
 import os
 import select
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +20,8 @@ from itertools import islice
 from time import monotonic
 from typing import Any, Final, NewType
 
-from protocol.directory import InsecureTransport
+from protocol.credentials import peer_of
+from protocol.directory import require_local
 from protocol.errors import ProtocolError
 from protocol.framing import Parts
 from protocol.values import Buffer
@@ -35,7 +35,6 @@ READ_BYTES: Final = 16 * 1024
 
 _WAITING: Final = 512  # connections that wait to be accepted
 _PIECES: Final = 64  # written at once
-_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -57,8 +56,7 @@ class Listener:
     """
 
     def __init__(self, endpoint: str) -> None:
-        if not endpoint.startswith("ipc:///"):
-            raise InsecureTransport(endpoint)
+        require_local(endpoint)
         self.foreign = 0
         """Counts connections of other users; they were closed."""
         self._connections: dict[ConnectionId, _Connection] = {}
@@ -143,9 +141,7 @@ class Listener:
             if error.errno in _EXHAUSTED:
                 self._refuse()
             return  # else it has left already
-        pid, uid, _ = _CREDENTIALS.unpack(
-            accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        )
+        pid, uid = peer_of(accepted)
         if uid != os.geteuid():
             self.foreign += 1
             accepted.close()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import zmq
 
-from protocol.directory import InsecureTransport
+from protocol.directory import require_local
 from protocol.framing import Parts
 from protocol.values import VALUE_LIMIT_BYTES, Buffer
 
@@ -172,8 +172,7 @@ def _open_dealer(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.
     Raises:
         InsecureTransport: the endpoint is not such a file.
     """
-    if not endpoint.startswith("ipc:///"):
-        raise InsecureTransport(endpoint)
+    require_local(endpoint)
     socket = context.socket(zmq.DEALER)
     try:
         for option, value in _OPTIONS.items():

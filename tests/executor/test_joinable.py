@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +14,12 @@ import pytest
 from executor.joinable import JoinablePool
 from executor.orders import Exited
 from executor.output import pass_on
+from protocol.delivery import Epoch
+from protocol.framing import worker_session
+from protocol.messages import PROTOCOL_VERSION, AttemptKey, Chunk, Completed, FromWorker, Hello, NodeId
+from protocol.serialization import dumps
+from protocol.zmtp import Dealer
+from tests.executor.test_pool import Owner, double
 
 
 class Agent:
@@ -18,10 +27,12 @@ class Agent:
 
     def __init__(self) -> None:
         self.ordered: list[int] = []
+        self.tokens: list[bytes] = []
         self.dismissals: list[str] = []
 
     def spawn(self, worker: int, token: bytes, descriptors: list[int]) -> None:
         self.ordered.append(worker)
+        self.tokens.append(token)
 
     def dismiss(self, reason: str) -> None:
         self.dismissals.append(reason)
@@ -92,3 +103,31 @@ def test_what_an_agent_says_of_others_workers_is_ignored(pool: JoinablePool) -> 
     assert len(pool.statuses()) == 2
     pool.agent_gone(site)
     assert [status.worker for status in pool.statuses()] == other.ordered
+
+
+def test_all_that_workers_said_before_their_agent_was_gone_counts(pool: JoinablePool) -> None:
+    agent = Agent()
+    site = pool.join(agent, 1)
+    [worker], [token] = agent.ordered, agent.tokens
+    owner = Owner(pool)
+    key = owner.invoke(1, double, dumps(4))
+    made: list[Dealer] = []
+    thread = threading.Thread(target=lambda: made.append(Dealer(pool.endpoint)))
+    thread.start()
+    owner.until(lambda: made)
+    session = worker_session(Epoch(worker))
+
+    def say(message: FromWorker) -> None:
+        session.add(message)
+        for parts in session.take():
+            made[0].send(parts)
+
+    say(Hello(PROTOCOL_VERSION, platform.python_version(), worker, os.getpid(), token))
+    owner.until(lambda: not pool.is_in_line(key))
+    for _ in range(10):  # more than is heard at once
+        say(Chunk(AttemptKey(key.run, NodeId(2), 0), 0, 1, 1, [session.attach(bytes(10_000))]))
+    say(Completed(key, 0, 0.0, [session.attach(dumps(8))]))
+    pool.agent_gone(site)
+    made[0].close()
+    assert owner.results == {1: 8}
+    assert owner.losses == {}
