@@ -166,7 +166,7 @@ class Service:
             self._pump.remove(self)
             self._pump.close()
             for client in list(self._clients.values()):
-                self._forget(client)
+                self._leave(client)  # what it was told last is still on its way
         if self._crash is not None:
             raise self._crash
 
@@ -333,10 +333,13 @@ class Service:
         self._gone(client)
 
     def _forget(self, client: Client) -> None:
+        self._leave(client)
+        self._listener.forget(client.connection)
+
+    def _leave(self, client: Client) -> None:
         client.is_gone = True
         self._written.pop(client, None)
         del self._clients[client.connection]
-        self._listener.forget(client.connection)
         watcher = self._watchers.pop(client, None)
         if watcher is not None:
             watcher.cancel()

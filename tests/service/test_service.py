@@ -70,6 +70,11 @@ def sleep(seconds: float) -> float:
 
 
 @node
+def make_large(size: int) -> bytes:
+    return bytes(size)
+
+
+@node
 def fail(text: str) -> None:
     raise LookupError(text)
 
@@ -680,6 +685,19 @@ def test_what_a_coordinator_said_last_is_heard_though_it_has_ended(tmp_path: Pat
         assert f.result.get_data() == (0.1,)
         with pytest.raises(CoordinatorLost, match="has ended"):
             client.status()
+
+
+def test_a_result_that_is_long_on_its_way_arrives_though_the_coordinator_ends(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/own/c"
+    with started("coordinator", "--listen", endpoint, "-w", "1", until="listening") as process:
+        with connect(endpoint) as client:
+            with Flow() as f:
+                f.large = make_large(50 << 20)
+            handle = client.submit(f)
+            client.drain()
+            handle.result()
+            assert len(f.large.get_data()[0]) == 50 << 20
+        assert process.wait(10) == 0
 
 
 def test_draining_ends_the_coordinator_when_its_last_flow_has_ended(tmp_path: Path) -> None:
